@@ -1,0 +1,145 @@
+"""
+The event websocket: `ws/t/<tenant>/events/?after=<position>`. See docs/events.md for what goes over it.
+
+A plain ASGI application rather than a Channels consumer: those pass every message of every socket through one thread.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from contextlib import aclosing, suppress
+from typing import Any
+from urllib.parse import parse_qs
+
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+
+from events.admission import find_visitor
+from events.hub import CLOSE_TRY_AGAIN, Mailbox, hubs
+from events.intake import Receive, Scope, Send
+from events.threads import in_thread
+
+logger = logging.getLogger(__name__)
+
+MAX_INBOUND_CHARS = 4096
+MAX_INBOUND_MESSAGES = 30
+INBOUND_WINDOW_S = 10.0
+MAX_POSITION_DIGITS = 19
+
+CLOSE_BAD_REQUEST = 4400
+CLOSE_TOO_TALKATIVE = 1008
+CLOSE_TOO_LARGE = 1009
+
+BAD_AFTER = "after must be the position of the last event you have: a whole number, 0 for all of them."
+
+
+async def event_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    """One socket: who is it, what did it miss, then events as they happen, until either side ends it."""
+    await receive()  # websocket.connect
+    slug = scope["url_route"]["kwargs"]["tenant"]
+    try:
+        visitor = await in_thread(find_visitor, scope, slug, now=timezone.now())
+        if visitor is None:
+            logger.warning("Refused an event socket. tenant=%s", slug)
+            await refuse(scope, receive, send)
+            return
+        hub = hubs.get()
+        mailbox, last = await hub.join(visitor)
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("An event socket could not be opened. tenant=%s error=%s", slug, type(error).__name__)
+        await refuse(scope, receive, send)
+        return
+    try:
+        await send({"type": "websocket.accept"})
+        after = _position_in(scope, last)
+        if after is None:
+            await _send_json(send, {"type": "error", "code": "bad_position", "detail": BAD_AFTER})
+            await send({"type": "websocket.close", "code": CLOSE_BAD_REQUEST})
+            return
+        code = await _serve(mailbox, after, receive, send)
+        if code is not None:
+            await send({"type": "websocket.close", "code": code})
+    finally:
+        hub.leave(mailbox)
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Close before accepting: the handshake ends in HTTP 403."""
+    await send({"type": "websocket.close", "code": 4403})
+
+
+async def _serve(mailbox: Mailbox, after: int, receive: Receive, send: Send) -> int | None:
+    """Send and listen until one of them ends, or the mailbox is closed; return the close code if we end it."""
+    sending = asyncio.create_task(_send_all(mailbox, after, send))
+    listening = asyncio.create_task(_listen(mailbox, receive))
+    ends: set[asyncio.Future[Any]] = {sending, listening, mailbox.closed}
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if mailbox.closed.done():
+            return mailbox.closed.result()
+        if sending.done():
+            sending.result()
+        return None
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("An event socket lost its database. error=%s", type(error).__name__)
+        return CLOSE_TRY_AGAIN
+    finally:
+        for task in (sending, listening):
+            task.cancel()
+        await asyncio.gather(sending, listening, return_exceptions=True)
+
+
+async def _send_all(mailbox: Mailbox, after: int, send: Send) -> None:
+    # OSError: the other side is gone; the listener hears of it too.
+    with suppress(OSError):
+        async with aclosing(mailbox.texts(after)) as texts:
+            async for text in texts:
+                await send({"type": "websocket.send", "text": text})
+
+
+async def _listen(mailbox: Mailbox, receive: Receive) -> None:
+    """Hear out what the other side sends, which is next to nothing, until it hangs up or overdoes it."""
+    heard: deque[float] = deque(maxlen=MAX_INBOUND_MESSAGES)
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        text = message.get("text") or ""
+        if message.get("bytes") or len(text) > MAX_INBOUND_CHARS:
+            mailbox.close(CLOSE_TOO_LARGE)
+            return
+        now = time.monotonic()
+        if len(heard) == MAX_INBOUND_MESSAGES and now - heard[0] < INBOUND_WINDOW_S:
+            mailbox.close(CLOSE_TOO_TALKATIVE)
+            return
+        heard.append(now)
+        if _is_ping(text):
+            mailbox.say('{"type":"pong"}')
+
+
+def _is_ping(text: str) -> bool:
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(message, dict) and message.get("type") == "ping"
+
+
+def _position_in(scope: Scope, last: int) -> int | None:
+    """The position `?after=` names, `last` without one; None when it is no position. One of the future is the last."""
+    try:
+        given = parse_qs(scope.get("query_string", b"").decode("ascii"), keep_blank_values=True).get("after")
+    except ValueError:
+        return None
+    if given is None:
+        return last
+    [*others, value] = given
+    if others or not (value.isascii() and value.isdigit()) or len(value) > MAX_POSITION_DIGITS:
+        return None
+    return min(int(value), last)
+
+
+async def _send_json(send: Send, message: dict[str, Any]) -> None:
+    await send({"type": "websocket.send", "text": json.dumps(message)})

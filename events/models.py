@@ -1,0 +1,171 @@
+"""Signed webhook deliveries as received, and the durable, ordered events they tell of."""
+
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+
+from devices.grants import Capability, OfDeviceQuerySet
+from portal.tenancy import TenantOwned, TenantQuerySet, Viewer
+from portal.work import Work
+
+
+class DeliveryQuerySet(TenantQuerySet):
+    """Deliveries face the tenant's staff only (the kernel's rule)."""
+
+
+class Delivery(TenantOwned):
+    """One webhook request that carried a good signature, byte for byte. Nothing is stored for an unsigned one."""
+
+    class Verdict(models.TextChoices):
+        RECORDED = "recorded"  # became an event
+        MERGED = "merged"  # came late: its event was known from Ring's history, and has got its details now
+        DUPLICATE = "duplicate"  # its request id, or its event, was there already
+        MALFORMED = "malformed"  # good signature, unreadable body: answered 400
+        ERASED = "erased"  # of somebody whose data was deleted: nothing of it is kept
+
+    received_at = models.DateTimeField(db_index=True)
+    request_id = models.CharField(max_length=255, blank=True, default="")
+    body = models.BinaryField()
+    verdict = models.CharField(max_length=10, choices=Verdict)
+    reason = models.CharField(max_length=255, blank=True, default="")
+
+    objects = DeliveryQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-received_at", "-pk"]
+        verbose_name_plural = "deliveries"
+        indexes = [models.Index(fields=["tenant", "-received_at", "-id"])]
+
+    def __str__(self) -> str:
+        return f"{self.verdict} {self.request_id or self.public_id}"
+
+
+class EventQuerySet(OfDeviceQuerySet):
+    """Events of one's own Ring accounts, and of devices whose events one may see; a test of ours is the staff's alone."""
+
+    needs = Capability.EVENTS
+    account = "ring_account"
+
+    def permitted_to(self, viewer: Viewer, capability: Capability | None) -> Self:
+        events = super().permitted_to(viewer, capability)
+        return events if viewer.sees_whole_tenant else events.exclude(provenance=Event.Provenance.TEST)
+
+    def after(self, position: int) -> Self:
+        """Later arrivals than `position`, in order of arrival."""
+        return self.filter(position__gt=position).order_by("position")
+
+
+class Event(TenantOwned, Work):
+    """
+    One thing that happened, once per request id. `position` grows by one in its tenant's order of arrival.
+
+    One that no webhook told, but Ring's history did (`events.history`), has a request id of our own until its webhook
+    comes late, if ever.
+
+    `attempts`/`next_attempt_at` belong to its effects (device state, removal, cleanup): see `events.effects`.
+    """
+
+    class Provenance(models.TextChoices):
+        WEBHOOK = "webhook"
+        HISTORY = "history"
+        REPLAY = "replay"  # a delivery that could not be read when it came
+        TEST = "test", "A test of ours"
+
+    delivery = models.OneToOneField(Delivery, models.SET_NULL, null=True, blank=True, related_name="event")
+    request_id = models.CharField(max_length=255)
+    position = models.PositiveBigIntegerField()
+    provenance = models.CharField(max_length=10, choices=Provenance, default=Provenance.WEBHOOK)
+    event_type = models.CharField(max_length=255, help_text="As Ring spells it.")
+    sub_type = models.CharField(max_length=255, blank=True, default="")
+    ring_event_id = models.CharField(max_length=512, blank=True, default="", help_text="data.id, opaque.")
+    # Ring's other id of it, in the device's history; set once a reading of the history has met the event (contract 8).
+    history_id = models.CharField(max_length=512, blank=True, default="")
+    account_ring_id = models.CharField(max_length=255, blank=True, default="")
+    device_ring_id = models.CharField(max_length=255, blank=True, default="")
+    component_ids = models.JSONField(default=list)
+    # Attached when known: an event may come before its account is linked or its device is synced.
+    ring_account = models.ForeignKey(
+        "accounts.RingAccount", models.SET_NULL, null=True, blank=True, related_name="events"
+    )
+    device = models.ForeignKey(
+        "devices.Device", models.SET_NULL, null=True, blank=True, related_name="events"
+    )
+    occurred_at = models.DateTimeField(
+        help_text="Ring's time of the event; its arrival where Ring told none."
+    )
+    received_at = models.DateTimeField()
+    attributes = models.JSONField(default=dict)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-position"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "request_id"], name="events_event_once_per_request"),
+            models.UniqueConstraint(fields=["tenant", "position"], name="events_event_position_once"),
+            models.UniqueConstraint(
+                fields=["tenant", "account_ring_id", "ring_event_id"],
+                # Device events only: nothing says that the id of a subscription event is used once (contract 9.2).
+                condition=~Q(account_ring_id="") & ~Q(device_ring_id="") & ~Q(ring_event_id=""),
+                name="events_event_once_per_ring_event",
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "history_id"],
+                condition=~Q(history_id=""),
+                name="events_event_once_per_history_entry",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["tenant", "-occurred_at"]),
+            models.Index(fields=["device", "-occurred_at"]),
+            models.Index(fields=["tenant", "account_ring_id"]),
+            models.Index(
+                fields=["tenant", "device_ring_id"],
+                condition=Q(device__isnull=True) & ~Q(device_ring_id=""),
+                name="events_event_without_device",
+            ),
+            models.Index(
+                fields=["tenant", "device_ring_id", "occurred_at"],
+                condition=Q(provenance="history", delivery__isnull=True),
+                name="events_event_without_webhook",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event_type} #{self.position}"
+
+    @property
+    def is_test(self) -> bool:
+        """Sent by the portal itself to try the way in: labelled as such, without effect, unseen by customers."""
+        return self.provenance == self.Provenance.TEST
+
+
+class HistoryReading(TenantOwned, Work):
+    """How far one device's history has been read back, and when that is due again (`events.history`)."""
+
+    device = models.OneToOneField("devices.Device", models.CASCADE, related_name="history_reading")
+    # Everything Ring knew up to this moment has been compared with what webhooks told. None: never read.
+    read_until = models.DateTimeField(null=True, blank=True)
+
+    objects = TenantQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"history of {self.device}"
+
+
+class TenantPosition(models.Model):
+    """
+    The last position given out in a tenant. Its row lock makes positions visible in order.
+
+    `revision` grows when rows that are older than `last` became visible to somebody: open pages look again.
+    """
+
+    tenant = models.OneToOneField("accounts.Tenant", models.CASCADE, primary_key=True, related_name="+")
+    last = models.PositiveBigIntegerField(default=0)
+    revision = models.PositiveBigIntegerField(default=0)
+
+    objects = TenantQuerySet.as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id}: {self.last}"

@@ -1,0 +1,32 @@
+"""Events may come before their account is linked or their device is known: they are attached when that happens."""
+
+from typing import Any
+
+from django.dispatch import receiver
+from django.utils import timezone
+
+from accounts.models import RingAccount
+from accounts.signals import ring_account_claimed, ring_account_linked, ring_account_unlinked
+from devices.models import Device
+from devices.signals import device_synced
+from events import services
+from events.history_tasks import plan_reading, stop_readings
+
+
+@receiver(ring_account_claimed)
+@receiver(ring_account_linked)
+def attach_events_of_account(account: RingAccount, **_: Any) -> None:
+    """Those who may see the account see what happened before, too."""
+    services.attach_account(account)
+
+
+@receiver(ring_account_unlinked)
+def stop_reading_histories_of_account(account: RingAccount, **_: Any) -> None:
+    stop_readings(account=account)
+
+
+@receiver(device_synced)
+def attach_events_of_device(device: Device, **_: Any) -> None:
+    """Earlier events show the device's name; and what no webhook told is looked for in its history."""
+    services.attach_device(device)
+    plan_reading(device=device, now=timezone.now())

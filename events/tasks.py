@@ -1,0 +1,71 @@
+"""The worker's part: run each event's effects once, whatever dies meanwhile."""
+
+import logging
+from datetime import timedelta
+
+from django.db import transaction
+from django.tasks import task
+from django.utils import timezone
+
+from apscheduler.triggers.interval import IntervalTrigger
+from crontask import cron
+
+from events import effects
+from events.models import Event
+from events.signals import event_recorded
+from portal.logs import redact
+from portal.work import backoff, enqueue_after, enqueue_due, take
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 10
+# Effects touch only the database: a worker that holds one longer than this is dead.
+LEASE = timedelta(seconds=20)
+# A task enqueued with its event is only a moment away; what is due for longer has lost its task.
+LOST_AFTER = timedelta(seconds=15)
+
+
+@task(queue_name="events")
+def apply_effects(event_id: int) -> None:
+    """
+    Run one event's effects if they are due, and tell the apps above that it is recorded. A test has none.
+
+    All in one transaction with the mark that they are done. A failure is tried again with growing pauses; after
+    MAX_ATTEMPTS the event is left alone with its error, and logged for somebody to look at.
+    """
+    now = timezone.now()
+    rows = Event.objects.select_related("tenant", "ring_account", "device")
+    event: Event | None = take(rows, event_id, now=now, lease=LEASE)
+    if event is None:
+        return
+    if event.attempts > MAX_ATTEMPTS:
+        _give_up(event, "Its worker died each time.")
+        return
+    try:
+        with transaction.atomic():
+            if not event.is_test:
+                effects.run(event, now=now)
+                event_recorded.send(sender=Event, event=event)
+            event.finish_work()
+    except Exception as error:
+        # Whatever it was, this attempt is over: plan the next one, and let the worker keep the traceback.
+        reason = redact(f"{type(error).__name__}: {error}")
+        if event.attempts >= MAX_ATTEMPTS:
+            _give_up(event, reason)
+        else:
+            pause = backoff(event.attempts)
+            event.retry_later(now=now, error=reason, pause=pause)
+            enqueue_after(apply_effects, event.pk, now + pause)
+        raise
+
+
+@cron(IntervalTrigger(seconds=10))  # type: ignore[untyped-decorator]  # crontask has no types
+@task(queue_name="events")
+def sweep_effects() -> None:
+    """No lost task loses an event's effects."""
+    enqueue_due(Event.objects.all(), apply_effects, now=timezone.now() - LOST_AFTER)
+
+
+def _give_up(event: Event, reason: str) -> None:
+    event.finish_work(error=reason)
+    logger.error("An event's effects failed for good. event=%s type=%s", event.public_id, event.event_type)

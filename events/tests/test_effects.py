@@ -1,0 +1,215 @@
+"""What events do to devices and accounts: once, in any order, and again after a failure."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+import pytest
+from django_tasks_db.models import DBTaskResult
+
+from accounts.models import RingAccount
+from devices.models import Device
+from events import services, tasks
+from events.models import Event
+from events.signals import event_recorded
+from events.tests.conftest import body_of
+from ring.documents import parse_delivery
+from tests.support.cast import TenantCast
+
+RunTasks = Callable[[], None]
+OCCURRED_MS = 1_790_000_000_000
+OCCURRED = datetime.fromtimestamp(OCCURRED_MS / 1000, UTC)
+
+
+@pytest.fixture(autouse=True)
+def _before_the_events(cast: TenantCast) -> None:
+    """The cast's accounts and devices were there an hour before the recorded bodies' time."""
+    past = OCCURRED - timedelta(hours=1)
+    RingAccount.objects.update(received_at=past, claimed_at=past, linked_at=past)
+    Device.objects.update(seen_at=past)
+    for row in (cast.ada_account, cast.ada_camera):
+        row.refresh_from_db()
+
+
+def record(cast: TenantCast, name: str, **changes: Any) -> Event:
+    body = body_of(name, device=changes.pop("device", cast.ada_camera), **changes)
+    recorded = services.record(services.Arrival(cast.tenant.pk, timezone.now(), body, parse_delivery(body)))
+    assert recorded.position is not None
+    event: Event = Event.objects.get(position=recorded.position)
+    return event
+
+
+def queued(name: str) -> list[list[Any]]:
+    rows = DBTaskResult.objects.filter(task_path__endswith=name).order_by("enqueued_at")
+    return [row.args_kwargs["args"] for row in rows]
+
+
+def test_offline_then_online_is_what_the_device_says(cast: TenantCast, run_tasks: RunTasks):
+    record(cast, "device_offline", request=1)
+    run_tasks()
+    cast.ada_camera.refresh_from_db()
+    assert cast.ada_camera.online is False
+
+    record(cast, "device_online", request=2, timestamp=OCCURRED_MS + 1000)
+    run_tasks()
+    cast.ada_camera.refresh_from_db()
+    assert cast.ada_camera.online is True
+
+
+def test_late_news_does_not_overwrite_newer(cast: TenantCast, run_tasks: RunTasks):
+    record(cast, "device_online", request=1, timestamp=OCCURRED_MS + 5000)
+    record(cast, "device_offline", request=2, timestamp=OCCURRED_MS)
+    run_tasks()
+    cast.ada_camera.refresh_from_db()
+    assert cast.ada_camera.online is True
+
+
+def test_removed_device_is_stamped(cast: TenantCast, run_tasks: RunTasks):
+    record(cast, "device_removed")
+    run_tasks()
+    cast.ada_camera.refresh_from_db()
+    assert cast.ada_camera.removed_at == OCCURRED
+
+
+def test_added_device_is_asked_for_once_the_account_is_linked(cast: TenantCast):
+    event = record(cast, "device_added")
+    tasks.apply_effects.call(event.pk)
+    assert queued("sync_one_device") == [[cast.ada_account.pk, cast.ada_camera.ring_id]]
+
+
+def test_added_device_of_an_account_not_linked_yet_waits_for_the_link(cast: TenantCast):
+    RingAccount.objects.filter(pk=cast.ada_account.pk).update(state=RingAccount.State.UNCLAIMED)
+    event = record(cast, "device_added")
+    tasks.apply_effects.call(event.pk)
+    assert queued("sync_one_device") == []
+    event.refresh_from_db()
+    assert event.next_attempt_at is None and event.last_error == ""
+
+
+def test_integration_removed_unlinks_and_destroys_the_tokens(cast: TenantCast, run_tasks: RunTasks):
+    record(cast, "app_integration_removed", source=cast.ada_account.ring_id)
+    run_tasks()
+    cast.ada_account.refresh_from_db()
+    assert cast.ada_account.state == RingAccount.State.UNLINKED
+    assert cast.ada_account.access_token == cast.ada_account.refresh_token == ""
+
+
+def test_late_removal_of_an_earlier_link_leaves_the_new_one(cast: TenantCast, run_tasks: RunTasks):
+    RingAccount.objects.filter(pk=cast.ada_account.pk).update(received_at=OCCURRED + timedelta(minutes=5))
+    record(cast, "app_integration_removed", source=cast.ada_account.ring_id)
+    run_tasks()
+    cast.ada_account.refresh_from_db()
+    assert cast.ada_account.state == RingAccount.State.LINKED
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "device_online",
+        "device_offline",
+        "device_added",
+        "device_removed",
+        "app_integration_added",
+        "app_integration_removed",
+        "subscription_activated",
+        "never_heard_of_this",
+    ],
+)
+def test_events_of_nobody_we_know_do_nothing_and_are_done(cast: TenantCast, run_tasks: RunTasks, name: str):
+    body = body_of(name)
+    services.record(services.Arrival(cast.tenant.pk, timezone.now(), body, parse_delivery(body)))
+    run_tasks()
+    event = Event.objects.get()
+    assert event.next_attempt_at is None and event.last_error == "" and event.attempts == 1
+
+
+def test_running_the_task_again_does_nothing(cast: TenantCast):
+    heard: list[Event] = []
+
+    def hear(event: Event, **_: object) -> None:
+        heard.append(event)
+
+    event_recorded.connect(hear)
+    try:
+        event = record(cast, "motion_detected")
+        tasks.apply_effects.call(event.pk)
+        tasks.apply_effects.call(event.pk)
+    finally:
+        event_recorded.disconnect(hear)
+    assert heard == [event]
+
+
+class _Broken(Exception):
+    pass
+
+
+@pytest.fixture
+def broken_listener() -> Any:
+    """An app above that fails on every event."""
+
+    def fail(event: Event, **_: object) -> None:
+        raise _Broken("token=abc123 somebody@example.com")
+
+    event_recorded.connect(fail)
+    yield
+    event_recorded.disconnect(fail)
+
+
+def test_failed_effect_is_rolled_back_and_tried_again(cast: TenantCast, broken_listener: None):
+    event = record(cast, "device_offline")
+    with pytest.raises(_Broken):
+        tasks.apply_effects.call(event.pk)
+
+    cast.ada_camera.refresh_from_db()
+    assert cast.ada_camera.online is True
+    event.refresh_from_db()
+    assert (
+        event.attempts == 1 and event.next_attempt_at is not None and event.next_attempt_at > timezone.now()
+    )
+    assert event.last_error == "_Broken: token=[hidden] [e-mail]"
+    assert DBTaskResult.objects.get(
+        task_path__endswith="apply_effects", run_after__lt=datetime(9999, 1, 1, tzinfo=UTC)
+    )
+
+
+def test_poisoned_event_is_left_alone_after_ten_attempts_with_one_alert(
+    cast: TenantCast, broken_listener: None, caplog: pytest.LogCaptureFixture
+):
+    event = record(cast, "motion_detected")
+    for _ in range(tasks.MAX_ATTEMPTS):
+        Event.objects.filter(pk=event.pk).update(next_attempt_at=timezone.now())
+        with pytest.raises(_Broken):
+            tasks.apply_effects.call(event.pk)
+    event.refresh_from_db()
+    assert event.next_attempt_at is None and event.last_error and event.attempts == 10
+    alerts = [
+        record for record in caplog.records if record.levelname == "ERROR" and record.name == "events.tasks"
+    ]
+    assert len(alerts) == 1
+
+
+def test_event_that_kills_its_worker_each_time_is_left_alone_too(cast: TenantCast):
+    event = record(cast, "motion_detected")
+    Event.objects.filter(pk=event.pk).update(attempts=tasks.MAX_ATTEMPTS, next_attempt_at=timezone.now())
+    tasks.apply_effects.call(event.pk)
+    event.refresh_from_db()
+    assert event.next_attempt_at is None and "worker" in event.last_error
+
+
+def test_sweep_finds_what_lost_its_task(cast: TenantCast, run_tasks: RunTasks):
+    event = record(cast, "device_offline")
+    DBTaskResult.objects.all().delete()  # the worker died, the queue with it
+    tasks.sweep_effects.call()
+    assert queued("apply_effects") == []  # its own task may still be on the way
+
+    Event.objects.filter(pk=event.pk).update(next_attempt_at=timezone.now() - tasks.LOST_AFTER)
+    tasks.sweep_effects.call()
+    run_tasks()
+    cast.ada_camera.refresh_from_db()
+    assert cast.ada_camera.online is False
+
+
+def test_lease_of_a_killed_worker_runs_out_within_a_minute():
+    assert tasks.LEASE + tasks.LOST_AFTER + timedelta(seconds=10) < timedelta(minutes=1)

@@ -1,0 +1,124 @@
+"""The same over real sockets: the portal under daphne and uvicorn, a webhook in over HTTP, the event out over a websocket."""
+
+import asyncio
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connection
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from accounts.models import ApiToken
+from events.models import Event
+from events.tests.conftest import body_of
+from events.threads import in_thread
+from ring.signature import sign
+from tests.support.cast import TenantCast
+
+STARTS_WITHIN_S = 60
+SERVERS = {
+    "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}", "portal.asgi:application"],
+    "uvicorn": ["uvicorn", "--host", "127.0.0.1", "--port", "{port}", "portal.asgi:application"],
+}
+
+
+def database_url() -> str:
+    """The test database as a server in another process finds it."""
+    of = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{of['NAME']}"
+    return f"postgres://{of['USER']}:{of['PASSWORD']}@{of['HOST']}:{of['PORT']}/{of['NAME']}"
+
+
+@pytest.fixture(params=sorted(SERVERS))
+def server(request: pytest.FixtureRequest, cast: TenantCast, tmp_path: Path) -> Iterator[int]:
+    """The portal in a process of its own, on the test database; gives its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    command = [part.format(port=port) for part in SERVERS[request.param]]
+    environment = os.environ | {
+        "DEBUG": "1",
+        "DATABASE_URL": database_url(),
+        "MEDIA_ROOT": str(tmp_path / "clips"),
+    }
+    log = tmp_path / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=environment,
+            cwd=settings.BASE_DIR,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        deadline = time.monotonic() + STARTS_WITHIN_S
+        while not _answers(port):
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def post(
+    port: int, body: bytes, *, path: str = "/ring/acme/webhook", key: str = "acme-key"
+) -> tuple[int, bytes]:
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        line.request("POST", path, body, {"Content-Type": "application/json", "X-Signature": sign(body, key)})
+        answer = line.getresponse()
+        return answer.status, answer.read()
+    finally:
+        line.close()
+
+
+async def test_webhook_in_event_out_over_real_sockets(cast: TenantCast, server: int):
+    _, token = await in_thread(ApiToken.issue, tenant=cast.tenant, name="program", scopes=["read"])
+    bearer = {"Authorization": f"Bearer {token}"}
+    address = f"ws://127.0.0.1:{server}/ws/t/acme/events/"
+
+    async with connect(f"{address}?after=0", additional_headers=bearer, proxy=None) as websocket:
+        sent_at = time.monotonic()
+        status, answer = await asyncio.to_thread(
+            post, server, body_of("button_press", device=cast.ada_camera)
+        )
+        frame = json.loads(await asyncio.wait_for(websocket.recv(), 10))
+        took_s = time.monotonic() - sent_at
+    assert (status, json.loads(answer)) == (200, {"status": "ok"})
+    assert (frame["type"], frame["position"], frame["event"]["event_type"]) == ("event", 1, "button_press")
+    assert took_s < 2
+
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(address, additional_headers={"Authorization": "Bearer nonsense"}, proxy=None):
+            pass
+    assert refused.value.response.status_code == 403
+
+    # A burst over many connections at once, with repeats: each thing once, everybody answered.
+    bodies = [body_of("motion_detected", device=cast.ada_camera, request=number % 20) for number in range(40)]
+    answers = await asyncio.gather(*(asyncio.to_thread(post, server, body) for body in bodies))
+    assert {status for status, _ in answers} == {200}
+    assert await in_thread(Event.objects.count) == 21
+
+    assert (await asyncio.to_thread(post, server, body_of("button_press"), key="wrong"))[0] == 401
+    assert (await asyncio.to_thread(post, server, b" " * (2 * 1024 * 1024)))[0] == 413
+    # With a slash at the end it is no webhook address; and it is not redirected to one.
+    assert (await asyncio.to_thread(post, server, b"{}", path="/ring/acme/webhook/"))[0] == 404

@@ -1,0 +1,45 @@
+"""How watching and keeping read in the activity, and how devices and clips are called there."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from accounts.activity import name_things, say, seconds
+from accounts.models import Tenant
+from devices.models import Device
+from media.models import Clip, LiveSession
+
+
+def _devices(tenant: Tenant, ids: Iterable[UUID]) -> dict[UUID, str]:
+    return dict(
+        Device.objects.for_tenant(tenant).filter(public_id__in=list(ids)).values_list("public_id", "name")
+    )
+
+
+def _clips(tenant: Tenant, ids: Iterable[UUID]) -> dict[UUID, str]:
+    rows = Clip.objects.for_tenant(tenant).filter(public_id__in=list(ids))
+    return {
+        public_id: f"a clip of {name}" for public_id, name in rows.values_list("public_id", "device__name")
+    }
+
+
+def _watched(detail: Mapping[str, Any]) -> str:
+    reasons = dict(LiveSession.EndReason.choices)
+    why = str(reasons.get(str(detail.get("reason", "")), "")).lower()
+    return ", ".join(part for part in (f"for {seconds(detail.get('watched_s'))}", why) if part)
+
+
+def _length(detail: Mapping[str, Any]) -> str:
+    length = detail.get("duration_ms")
+    return f"{seconds(length / 1000)} long" if isinstance(length, int) else ""
+
+
+def register() -> None:
+    name_things("device", _devices)
+    name_things("clip", _clips)
+    say("live.started", "began to watch {thing} live")
+    say("live.ended", "watched {thing} live", detail=_watched)
+    say("clip.requested", "asked for {thing}", detail=_length)
+    say("clip.seen", "played {thing}")
+    say("clip.downloaded", "downloaded {thing}")
+    say("clip.deleted", "deleted {thing}", detail=_length)

@@ -1,0 +1,79 @@
+"""What templates of every app may ask of media: `{% load media_parts %}`."""
+
+from collections.abc import Iterable
+
+from django import template
+from django.conf import settings
+
+from devices.describe import has_privacy_zones
+from devices.grants import Capability
+from devices.models import Device
+from devices.templatetags.device_words import holdings_in
+from events.models import Event
+from media import pictures
+from media.clips import clip_of_event
+from media.models import Clip, Picture
+from media.reasons import Reason, reason_for
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def latest_pictures(context: template.Context, devices: Iterable[Device]) -> pictures.LatestPictures:
+    """The newest pictures of many cameras at once, as far as the person may see them."""
+    return pictures.latest_pictures_for(holdings_in(context), devices)
+
+
+@register.simple_tag(takes_context=True)
+def latest_picture(context: template.Context, device: Device, component_id: str = "") -> Picture | None:
+    """
+    The newest picture of a camera: `{% latest_picture device component as newest %}`.
+
+    A page of many looks them all up first: `{% latest_pictures devices as known_pictures %}`.
+    """
+    known = context.get("known_pictures")
+    if isinstance(known, pictures.LatestPictures) and device.pk in known.device_ids:
+        return known.of(device, component_id)
+    return pictures.latest_pictures_for(holdings_in(context), [device], [component_id]).of(
+        device, component_id
+    )
+
+
+@register.simple_tag(takes_context=True)
+def event_clip(context: template.Context, event: Event) -> Clip | None:
+    """The clip of an event that is here or under way, for who may see it: `{% event_clip event as clip %}`."""
+    if event.device is None or not holdings_in(context).may(Capability.CLIPS, event.device):
+        return None
+    return clip_of_event(event)
+
+
+@register.simple_tag(takes_context=True)
+def event_picture(context: template.Context, event: Event) -> Picture | None:
+    """The picture of an event, in whatever state, for who may see it: `{% event_picture event as picture %}`."""
+    if event.device is None or not holdings_in(context).may(Capability.EVENTS, event.device):
+        return None
+    return Picture.objects.filter(event=event).first()
+
+
+@register.simple_tag
+def ice_servers() -> str:
+    """The STUN and TURN addresses of this installation, a space between."""
+    return " ".join(settings.ICE_SERVERS)
+
+
+@register.filter
+def reason(code: str) -> Reason:
+    """`{{ clip.error|reason }}`: why something is not here (`.words`, `.advice`, `.retry`)."""
+    return reason_for(code)
+
+
+@register.simple_tag(takes_context=True)
+def may_keep_clip(context: template.Context, device: Device | None) -> bool:
+    """Whether a device is a camera that is still shared with us, whose picture may be kept, and by this person."""
+    return (
+        device is not None
+        and holdings_in(context).may(Capability.CLIPS, device)
+        and device.has_video
+        and device.removed_at is None
+        and not has_privacy_zones(device)
+    )

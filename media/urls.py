@@ -1,0 +1,24 @@
+"""The media pages of a tenant, below `/t/<tenant>/`."""
+
+from django.urls import path
+
+from media import views, whep
+
+app_name = "media"
+urlpatterns = [
+    path("live/", views.wall, name="wall"),
+    path("live/<uuid:device>/", views.watch, name="watch"),
+    path("live/<uuid:device>/whep", whep.endpoint, name="whep"),
+    path("live/<uuid:device>/whep/<uuid:session>", whep.session_resource, name="whep_session"),
+    path("live/<uuid:device>/whep/<uuid:session>/more", whep.keep_watching, name="whep_more"),
+    path("clips/", views.library, name="clips"),
+    path("clips/<uuid:clip>/", views.clip, name="clip"),
+    path("clips/<uuid:clip>/video", views.clip_video, name="clip_video"),
+    path("clips/<uuid:clip>/poster", views.clip_poster, name="clip_poster"),
+    path("clips/<uuid:clip>/again", views.ask_again, name="ask_again"),
+    path("clips/<uuid:clip>/delete", views.delete_clip, name="delete_clip"),
+    path("devices/<uuid:device>/clip", views.request_device_clip, name="request_device_clip"),
+    path("devices/<uuid:device>/picture", views.latest, name="latest_picture"),
+    path("events/<uuid:event>/clip", views.request_event_clip, name="request_event_clip"),
+    path("pictures/<uuid:picture>/", views.picture, name="picture"),
+]

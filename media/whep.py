@@ -1,0 +1,235 @@
+"""
+Our WHEP endpoint: any standard player watches a camera here and never meets Ring.
+
+Direct path: the offer goes to Ring with our token, Ring's answer comes back, and media flows from Ring to the player.
+Relay path: we answer the offer ourselves and pass on the packets of one session at Ring (media.relaying).
+Source: draft-ietf-wish-whep (endpoint and session), RFC 9725 4.3 (PATCH), contract 10.1 (what Ring can do).
+"""
+
+from http import HTTPStatus
+from uuid import UUID
+
+from django.conf import settings
+from django.http import Http404, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import parse_etags
+
+from accounts.models import Role
+from devices.grants import Capability, NotGranted
+from devices.models import Device
+from media import relaying
+from media.access import ViewerRequest, viewers_allowed
+from media.live import LiveRefused
+from media.models import LiveSession
+from media.problem import problem
+from media.relaying import NotRelayed, Path
+from media.sdp import MAX_OFFER_BYTES, NotSdp, UnfitOffer, check_offer
+
+SDP = "application/sdp"
+TRICKLE = "application/trickle-ice-sdpfrag"
+
+
+@viewers_allowed(*Role, is_page=False)
+def endpoint(request: ViewerRequest, tenant: str, device: UUID) -> HttpResponse:
+    """
+    POST an SDP offer, get 201 with Ring's answer and the address of the session. `?component=` chooses a camera.
+
+    Everyone in the tenant, for the devices they may watch (403 for those they may only see); a token of the tenant with the `read` scope.
+    """
+    try:
+        camera = Device.objects.select_related("tenant", "ring_account").get_permitted(
+            request.viewer, Capability.LIVE, public_id=device
+        )
+    except NotGranted as error:
+        return problem(HTTPStatus.FORBIDDEN, "not_granted", str(error))
+    if request.method == "POST":
+        return _open(request, camera)
+    allow = {"Allow": "POST, HEAD, OPTIONS", "Accept-Post": SDP}
+    if request.method == "OPTIONS":
+        return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={**allow, **_ice_links()})
+    if request.method == "HEAD":
+        return HttpResponse(content_type=SDP, headers={**allow, **_ice_links(), "Cache-Control": "no-store"})
+    return problem(
+        HTTPStatus.METHOD_NOT_ALLOWED, "method", "Watch by a POST with an SDP offer.", headers=allow
+    )
+
+
+def _open(request: ViewerRequest, camera: Device) -> HttpResponse:
+    if request.content_type != SDP:
+        return problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "content_type",
+            "Send the SDP offer as Content-Type: application/sdp.",
+            headers={"Accept-Post": SDP},
+        )
+    path = request.GET.get("path", "")
+    if path not in {"", Path.DIRECT, Path.RELAY}:
+        return problem(HTTPStatus.BAD_REQUEST, "path", "The path is direct or relay.")
+    body = request.read(MAX_OFFER_BYTES + 1)
+    if len(body) > MAX_OFFER_BYTES:
+        return problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "An SDP offer has at most 64 KiB here."
+        )
+    try:
+        offer = check_offer(body)
+        opened = relaying.watch(
+            device=camera,
+            offer_sdp=offer,
+            component_id=request.GET.get("component", ""),
+            viewer=request.person,
+            api_token=request.api_token,
+            path=path,
+            now=timezone.now(),
+        )
+    except NotSdp as error:
+        return problem(HTTPStatus.BAD_REQUEST, "not_sdp", str(error))
+    except UnfitOffer as error:
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "offer", str(error))
+    except LiveRefused as error:
+        wait = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        return problem(error.status, error.reason, str(error), headers=wait)
+    session = opened.session
+    if request.person is not None:
+        # Watched by this sign-in: when it ends, so does the session.
+        session.session_key = request.session.session_key or ""
+        session.save(update_fields=["session_key"])
+    return HttpResponse(
+        opened.answer_sdp,
+        status=HTTPStatus.CREATED,
+        content_type=SDP,
+        headers={
+            "Location": reverse(
+                "media:whep_session", args=[request.tenant.slug, camera.public_id, session.public_id]
+            ),
+            "ETag": _etag(session),
+            "Accept-Patch": TRICKLE,
+            "Cache-Control": "no-store",
+            # How long it lasts, in seconds; the player counts down from it.
+            "Session-Cap": str(session.cap_s),
+            "Live-Path": _path_of(session),
+            **_ice_links(),
+        },
+    )
+
+
+@viewers_allowed(*Role, is_page=False)
+def session_resource(request: ViewerRequest, tenant: str, device: UUID, session: UUID) -> HttpResponse:
+    """
+    DELETE ends a session (so does POST, for a page that can only send a beacon); HEAD tells whether it is still open.
+
+    Only for whoever opened it. A session that is over is 404, with the reason in `Session-End`.
+    """
+    row = _find_session(request, device, session)
+    allow = {"Allow": "DELETE, POST, PATCH, HEAD, OPTIONS", "Accept-Patch": TRICKLE}
+    if request.method == "OPTIONS":
+        return HttpResponse(status=HTTPStatus.NO_CONTENT, headers=allow)
+    if request.method not in {"DELETE", "POST", "PATCH", "HEAD"}:
+        return problem(HTTPStatus.METHOD_NOT_ALLOWED, "method", "End the session by DELETE.", headers=allow)
+    if row.ended_at is not None:
+        return problem(
+            HTTPStatus.NOT_FOUND,
+            row.end_reason,
+            f"This session is over: {row.get_end_reason_display()}.",
+            headers={"Session-End": row.end_reason},
+        )
+    if request.method == "HEAD":
+        headers = {"ETag": _etag(row), "Cache-Control": "no-store", "Live-Path": _path_of(row)}
+        if relaying.should_move(row):
+            headers["Better-Path"] = Path.RELAY
+        return HttpResponse(content_type=SDP, headers=headers)
+    if request.method == "PATCH":
+        return _patch(request, row)
+    relaying.end_viewing(session=row, reason=LiveSession.EndReason.CLOSED, now=timezone.now())
+    return HttpResponse(status=HTTPStatus.OK, headers={"Cache-Control": "no-store"})
+
+
+@viewers_allowed(*Role, is_page=False)
+def keep_watching(request: ViewerRequest, tenant: str, device: UUID, session: UUID) -> HttpResponse:
+    """
+    POST: the viewer is still there, so a relayed session goes on; `Session-Cap` says for how many seconds from now.
+
+    Only for whoever opened it. A direct session ends when Ring ends it (409): open the next one with `?path=relay`.
+    """
+    row = _find_session(request, device, session)
+    if request.method != "POST":
+        return problem(
+            HTTPStatus.METHOD_NOT_ALLOWED, "method", "Keep watching by a POST.", headers={"Allow": "POST"}
+        )
+    if row.ended_at is not None:
+        return problem(
+            HTTPStatus.NOT_FOUND,
+            row.end_reason,
+            f"This session is over: {row.get_end_reason_display()}.",
+            headers={"Session-End": row.end_reason},
+        )
+    try:
+        left_s = relaying.keep_watching(row, now=timezone.now())
+    except NotRelayed:
+        return problem(
+            HTTPStatus.CONFLICT,
+            "direct",
+            "Ring sets the end of this session. Open the next one by the relay.",
+        )
+    except LiveRefused as error:
+        return problem(error.status, error.reason, str(error))
+    return HttpResponse(
+        status=HTTPStatus.NO_CONTENT, headers={"Session-Cap": str(left_s), "Cache-Control": "no-store"}
+    )
+
+
+def _path_of(session: LiveSession) -> str:
+    return Path.RELAY if session.kind == LiveSession.Kind.RELAYED else Path.DIRECT
+
+
+def _find_session(request: ViewerRequest, device: UUID, session: UUID) -> LiveSession:
+    rows = LiveSession.objects.for_tenant(request.tenant).select_related(
+        "tenant", "viewer", "device__ring_account", "device__tenant"
+    )
+    if request.api_token is not None:
+        rows = rows.filter(api_token=request.api_token)
+    elif request.person is not None:
+        rows = rows.filter(viewer=request.person)
+    else:
+        raise Http404("There is no such session for you.")
+    found: LiveSession = get_object_or_404(rows, public_id=session, device__public_id=device)
+    return found
+
+
+def _patch(request: ViewerRequest, row: LiveSession) -> HttpResponse:
+    """
+    Trickle ICE as far as it can be had: Ring takes none (contract 10.1), so only the end of candidates is accepted.
+
+    428 without If-Match, 412 for another ICE session's, 422 for candidates that would never reach Ring.
+    """
+    if request.content_type != TRICKLE:
+        return problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "content_type",
+            f"PATCH takes {TRICKLE}.",
+            headers={"Accept-Patch": TRICKLE},
+        )
+    wanted = request.headers.get("If-Match")
+    if wanted is None:
+        return problem(HTTPStatus.PRECONDITION_REQUIRED, "if_match", "Send the session's ETag as If-Match.")
+    if _etag(row) not in parse_etags(wanted):
+        return problem(HTTPStatus.PRECONDITION_FAILED, "etag", "This is not the ETag of the session.")
+    fragment = request.read(MAX_OFFER_BYTES).decode("utf-8", "replace")
+    if "a=candidate:" in fragment or "a=ice-ufrag:" in fragment.partition("m=")[0]:
+        return problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "trickle",
+            "Ring takes no candidates after the offer and no ICE restart. Gather them all, then POST a new offer.",
+        )
+    return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={"ETag": _etag(row)})
+
+
+def _etag(session: LiveSession) -> str:
+    return f'"{session.public_id.hex}"'
+
+
+def _ice_links() -> dict[str, str]:
+    """The STUN and TURN servers of this installation, as the draft's Link headers."""
+    links = [f'<{url}>; rel="ice-server"' for url in settings.ICE_SERVERS]
+    return {"Link": ", ".join(links)} if links else {}

@@ -1,0 +1,52 @@
+"""
+The roof: HTTP, websockets, and Ring's webhooks, which are taken in before Django's own handler.
+
+A webhook needs no session, no CSRF, no middleware: routing it here spares each one their cost.
+"""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+django_application = get_asgi_application()  # sets Django up: whatever needs models is imported below
+
+from django.urls import re_path  # noqa: E402
+
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+
+from events.admission import bearer_of  # noqa: E402
+from events.intake import Receive, Scope, Send, webhook_application  # noqa: E402
+from events.routing import websocket_urlpatterns  # noqa: E402
+from media.pacing import paced  # noqa: E402
+from portal.walls import unit_of_work  # noqa: E402
+
+sockets = AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+sockets_for_own_pages = AllowedHostsOriginValidator(sockets)
+
+
+async def websocket_application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Browsers must come from a page of ours. A program shows a bearer token, which no page can make a browser send."""
+    allowed = sockets_for_own_pages if bearer_of(scope) is None else sockets
+    await allowed(scope, receive, send)
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Every request, webhook and socket begins with nobody's rows."""
+    with unit_of_work():
+        await entrances(scope, receive, send)
+
+
+entrances = ProtocolTypeRouter(
+    {
+        "http": URLRouter(
+            [
+                re_path(r"^ring/(?P<tenant>[-a-zA-Z0-9_]+)/webhook$", webhook_application),  # type: ignore[arg-type]  # ASGI, no view
+                re_path(r"", paced(django_application)),  # type: ignore[arg-type]  # ASGI, no view
+            ]
+        ),
+        "websocket": websocket_application,
+    }
+)

@@ -1,0 +1,306 @@
+/*
+ * The live feed: shows each new event at its place in the list, the moment Ring tells us.
+ *
+ * Started by `data-feed` (templates/events/_feed.html). It remembers the position of the last event it has seen; when the
+ * socket breaks it comes back with that position and the server sends what was missed. Rows are never put in under a
+ * pointer that is at work, nor above somebody who has scrolled down: a button says how many wait.
+ *
+ * Other modules listen for `portal:event` (detail: the event, as in docs/events.md) and `portal:changed` on `document`.
+ */
+import { toast } from "./ui.js";
+
+const RETRY_FIRST_MS = 500;
+const RETRY_MOST_MS = 30_000;
+const PING_EVERY_MS = 20_000;
+const SILENCE_MS = 10_000;
+const STABLE_MS = 5_000;
+const POINTER_AT_WORK_MS = 1_000;
+const LOOK_AGAIN_WITHIN_MS = 2_000;
+const CLOSE_NOT_ALLOWED = 4403;
+const WORDS = { live: "Live", connecting: "Connecting…", reconnecting: "Reconnecting…", offline: "Offline" };
+
+function sayState(state) {
+  for (const element of document.querySelectorAll("[data-feed-state]")) {
+    element.dataset.feedState = state;
+    element.textContent = WORDS[state];
+  }
+}
+
+/** One socket that stays open as long as the page is. Calls `onEvent` with each event, in order, once. */
+class Connection {
+  constructor(address, rowsAddress, position, onEvent) {
+    this.address = address;
+    this.rowsAddress = rowsAddress;
+    this.position = position;
+    this.onEvent = onEvent;
+    this.failures = 0;
+    this.socket = null;
+    this.timers = [];
+    addEventListener("online", () => this.hurry());
+    document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
+    // A page kept for the back button must not hold its socket, and needs a new one when it is shown again.
+    addEventListener("pagehide", () => this.socket?.close());
+    addEventListener("pageshow", (event) => event.persisted && this.hurry());
+    this.open();
+  }
+
+  open() {
+    sayState(this.failures ? "reconnecting" : "connecting");
+    const url = new URL(this.address, location.href);
+    url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+    url.searchParams.set("after", this.position);
+    const socket = new WebSocket(url);
+    this.socket = socket;
+    socket.addEventListener("open", () => {
+      sayState("live");
+      this.later(STABLE_MS, () => (this.failures = 0));
+      this.watch();
+    });
+    socket.addEventListener("message", (message) => {
+      this.heard = true;
+      this.take(JSON.parse(message.data));
+    });
+    socket.addEventListener("close", (event) => socket === this.socket && this.lost(event.code));
+  }
+
+  take(frame) {
+    if (frame.type === "event") {
+      if (frame.position <= this.position) return;
+      this.position = frame.position;
+      this.onEvent(frame.event);
+    } else if (frame.type === "changed") {
+      document.dispatchEvent(new CustomEvent("portal:changed"));
+    } else if (frame.type === "rights") {
+      document.dispatchEvent(new CustomEvent("portal:rights"));
+    }
+  }
+
+  /** A connection that died without a word is found by asking. */
+  watch() {
+    this.later(PING_EVERY_MS, () => {
+      this.heard = false;
+      this.socket.send('{"type":"ping"}');
+      this.later(SILENCE_MS, () => {
+        if (this.heard) {
+          this.watch();
+        } else {
+          const dead = this.socket;
+          this.lost(1006);
+          dead.close();
+        }
+      });
+    });
+  }
+
+  later(pause, work) {
+    this.timers.push(setTimeout(work, pause));
+  }
+
+  lost(code) {
+    this.socket = null;
+    this.timers.forEach(clearTimeout);
+    this.timers = [];
+    if (code === CLOSE_NOT_ALLOWED) {
+      this.end();
+      return;
+    }
+    this.failures += 1;
+    sayState("reconnecting");
+    if (this.failures === 3) this.askWhetherAllowed();
+    const pause = Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** (this.failures - 1));
+    this.later(pause * (0.5 + Math.random()), () => this.open());
+  }
+
+  /** A refused handshake looks like a broken line; an ordinary request tells which it is. */
+  async askWhetherAllowed() {
+    try {
+      const answer = await fetch(this.rowsAddress, { redirect: "manual" });
+      if (answer.type === "opaqueredirect" || answer.status === 404) this.end();
+    } catch {
+      // The line is down: trying goes on.
+    }
+  }
+
+  hurry() {
+    if (this.socket || this.ended) return;
+    this.timers.forEach(clearTimeout);
+    this.timers = [];
+    this.open();
+  }
+
+  end() {
+    this.ended = true;
+    this.timers.forEach(clearTimeout);
+    this.socket?.close();
+    sayState("offline");
+    toast("You are signed out, or your part here has changed. Reload the page.", "warning");
+  }
+}
+
+function localDay(moment) {
+  return [moment.getFullYear(), moment.getMonth() + 1, moment.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
+}
+
+/** The list on the page: where a row belongs, and when it may go in. */
+class List {
+  constructor(root) {
+    this.root = root;
+    this.rows = root.querySelector("[data-feed-list]");
+    this.template = root.querySelector("[data-feed-template]");
+    this.button = root.querySelector("[data-feed-more]");
+    this.announcer = root.querySelector("[data-feed-announce]");
+    this.limit = Number(root.dataset.feedLimit) || 100;
+    this.waiting = [];
+    this.pointerMovedAt = -Infinity;
+    this.rows.addEventListener("pointermove", () => (this.pointerMovedAt = performance.now()));
+    this.rows.addEventListener("pointerleave", () => {
+      this.pointerMovedAt = -Infinity;
+      this.flush();
+    });
+    addEventListener("scroll", () => this.flush(), { passive: true });
+    this.button.addEventListener("click", () => {
+      this.show();
+      this.root.scrollIntoView({ block: "start" });
+      this.rows.querySelector("a")?.focus({ preventScroll: true });
+    });
+  }
+
+  wants(event) {
+    const { feedDevice, feedKind } = this.root.dataset;
+    return (!feedDevice || event.device?.id === feedDevice) && (!feedKind || event.kind === feedKind);
+  }
+
+  add(event) {
+    if (!this.wants(event) || this.rowOf(event.id)) return;
+    this.waiting.push(event);
+    this.announce();
+    this.flush();
+  }
+
+  /** Put the waiting rows in if nobody is in the way; else say that they wait. */
+  flush() {
+    if (!this.waiting.length) return;
+    const scrolledPast = this.rows.getBoundingClientRect().top < 0;
+    const sincePointer = performance.now() - this.pointerMovedAt;
+    if (!scrolledPast && sincePointer >= POINTER_AT_WORK_MS) {
+      this.show();
+      return;
+    }
+    clearTimeout(this.retry);
+    if (scrolledPast) {
+      const count = this.waiting.length;
+      this.button.firstElementChild.textContent = count === 1 ? "1 new event" : `${count} new events`;
+      this.button.hidden = false;
+    } else {
+      this.retry = setTimeout(() => this.flush(), POINTER_AT_WORK_MS - sincePointer);
+    }
+  }
+
+  show() {
+    for (const event of this.waiting.splice(0)) this.place(this.draw(event));
+    this.button.hidden = true;
+    const rows = this.rows.querySelectorAll("[data-event]");
+    for (const row of [...rows].slice(this.limit)) row.remove();
+    for (const heading of this.rows.querySelectorAll(".events-day")) {
+      if (!heading.nextElementSibling?.matches("[data-event]")) heading.remove();
+    }
+  }
+
+  /** Put a row where it belongs by its time: late news goes below what happened after it. */
+  place(row) {
+    const occurred = row.dataset.occurred;
+    const moment = new Date(occurred);
+    let before = this.headingOf(localDay(moment), occurred).nextElementSibling;
+    while (before?.matches("[data-event]") && new Date(before.dataset.occurred) > moment) before = before.nextElementSibling;
+    this.rows.insertBefore(row, before);
+    this.rows.hidden = false;
+    for (const empty of document.querySelectorAll("[data-feed-empty]")) empty.remove();
+  }
+
+  rowOf(id) {
+    return this.rows.querySelector(`[data-event="${CSS.escape(id)}"]`);
+  }
+
+  headingOf(day, occurredAt) {
+    const headings = [...this.rows.querySelectorAll("[data-day]")];
+    const found = headings.find((heading) => heading.dataset.day === day);
+    if (found) return found;
+    const heading = document.createElement("h3");
+    heading.className = "events-day";
+    heading.dataset.day = day;
+    const time = document.createElement("time");
+    time.dateTime = occurredAt;
+    time.dataset.when = "day";
+    heading.append(time);
+    this.rows.insertBefore(heading, headings.find((other) => other.dataset.day < day) ?? null);
+    return heading;
+  }
+
+  draw(event) {
+    const row = this.template.content.firstElementChild.cloneNode(true);
+    row.dataset.event = event.id;
+    row.dataset.occurred = event.occurred_at;
+    const icon = row.querySelector(".event-icon");
+    if (event.tone) icon.classList.add(`event-icon-${event.tone}`);
+    const use = icon.querySelector("use");
+    use.setAttribute("href", `${use.getAttribute("href").split("#")[0]}#${event.icon}`);
+    const title = row.querySelector(".event-title");
+    title.href = event.url;
+    title.textContent = event.title;
+    row.querySelector(".event-facts span").textContent = event.device?.name ?? "";
+    row.querySelector("time").dateTime = event.occurred_at;
+    return row;
+  }
+
+  /** For those who listen rather than look; many at once are said as a number. */
+  announce() {
+    clearTimeout(this.announcing);
+    this.unsaid = (this.unsaid ?? 0) + 1;
+    const latest = this.waiting.at(-1);
+    this.announcing = setTimeout(() => {
+      const words = [latest.title, latest.device?.name].filter(Boolean).join(", ");
+      this.announcer.textContent = this.unsaid > 1 ? `${this.unsaid} new events. Last: ${words}` : words;
+      this.unsaid = 0;
+    }, 300);
+  }
+
+  clear() {
+    this.waiting = [];
+    this.rows.replaceChildren();
+  }
+
+  /** Older events became visible: fetch the newest rows and put in those that are not here. */
+  async lookAgain(address) {
+    const url = new URL(address, location.href);
+    if (this.root.dataset.feedDevice) url.searchParams.set("device", this.root.dataset.feedDevice);
+    if (this.root.dataset.feedKind) url.searchParams.set("kind", this.root.dataset.feedKind);
+    const answer = await fetch(url, { redirect: "error" });
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const fresh of page.querySelectorAll("[data-event]")) {
+      const row = document.adoptNode(fresh);
+      const old = this.rowOf(row.dataset.event);
+      if (old) old.replaceWith(row);
+      else this.place(row);
+    }
+  }
+}
+
+const root = document.querySelector("[data-feed]");
+if (root) {
+  const list = new List(root);
+  new Connection(root.dataset.feedUrl, root.dataset.feedRows, Number(root.dataset.feedAfter), (event) => {
+    list.add(event);
+    document.dispatchEvent(new CustomEvent("portal:event", { detail: event }));
+  });
+  document.addEventListener("portal:rights", () => {
+    // What was on the page may not be this person's to see any more; what is comes from the server.
+    list.clear();
+    document.dispatchEvent(new CustomEvent("portal:changed"));
+    toast("What you may see here has changed. Reload the page to see all of it.");
+  });
+  document.addEventListener("portal:changed", () => {
+    // Everybody hears it at once; not everybody asks at once.
+    setTimeout(() => list.lookAgain(root.dataset.feedRows).catch(() => {}), Math.random() * LOOK_AGAIN_WITHIN_MS);
+  });
+}

@@ -1,0 +1,536 @@
+/*
+ * Live pictures in a `[data-player]` (templates/media/_player.html): one WebRTC session at a time, by our WHEP endpoint.
+ *
+ * The picture comes direct from Ring or through the portal's relay; the server chooses, and says which (`Live-Path`). A
+ * direct session is short (Ring ends it after 30 or 60 seconds). "Keep watching" opens the next one first, through the
+ * relay, and swaps the <video> when its first frame is there, so the picture does not break. A relayed session goes on
+ * over Ring's limits; there "Keep watching" only says that somebody is still there. States, in `data-state` and in words:
+ * idle, connecting, waiting (for the first frame), live, stalled, ended. Nothing is ever sent to the camera.
+ */
+import { csrfToken } from "./csrf.js";
+import { toast } from "./ui.js";
+
+const GATHERING_MS = 1000;
+const FIRST_FRAME_MS = 12_000;
+const STALL_MS = 3000;
+const RETRY_S = [2, 4, 8, 16, 30];
+const CHECK_MS = 5000;
+const HIDDEN_MS = 20_000;
+const LAST_SECONDS = 15;
+// Trying again by itself would not change these.
+const FINAL = new Set(["offline", "forbidden", "removed", "link_again", "not_set_up", "no_video", "rejected", "budget", "csrf", "unauthorized", "unlinked", "privacy", "privacy_zones", "access", "not_granted"]);
+const ENDINGS = {
+  closed: "Ended.",
+  hidden: "Paused while this page was in the background.",
+  cap: "That was all for now. Watch again if you are still there.",
+  budget: "To spare the camera's battery, live view pauses for today.",
+  access: "You may not watch this camera any more.",
+  unlinked: "The Ring account was unlinked.",
+  removed: "Ring does not share this camera any more.",
+  offline: "The camera went offline.",
+  privacy: "The camera has privacy zones now. We cannot mask them yet, so its video stays in the Ring app.",
+  lost: "The connection was lost.",
+  failed: "The picture never came.",
+};
+const PATHS = { direct: "Direct from Ring", relay: "Through the relay" };
+
+/** Something ended a session or kept it from beginning; `reason` is the server's word or one of ours. */
+class Ended extends Error {
+  constructor(reason, words, retryAfterS = 0) {
+    super(words);
+    this.reason = reason;
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+/** One session: a peer connection, its address at our server, and its <video>. */
+class Session {
+  constructor(endpoint, iceServers, capS, path = "") {
+    this.endpoint = new URL(endpoint, location.href);
+    if (path) this.endpoint.searchParams.set("path", path);
+    this.path = "direct";
+    this.shouldMove = false;
+    this.capS = capS;
+    this.url = null;
+    this.startedAt = 0;
+    this.lastFrameAt = 0;
+    this.closed = false;
+    this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+    this.video = document.createElement("video");
+    this.video.muted = true;
+    this.video.playsInline = true;
+    this.video.autoplay = true;
+    this.video.hidden = true;
+    this.failed = new Promise((_, reject) => {
+      this.fail = reject;
+    });
+    this.failed.catch(() => {});
+    this.firstFrame = new Promise((resolve) => {
+      this.gotFrame = resolve;
+    });
+  }
+
+  /** Open it; settles when the first frame is shown, rejects with Ended. The video must be in the page. */
+  async open() {
+    this.peer.ontrack = ({ track, streams }) => {
+      this.video.srcObject = streams[0] ?? new MediaStream([track]);
+      this.#watchFrames();
+      this.video.play().catch(() => {});
+    };
+    this.peer.onconnectionstatechange = () => {
+      if (this.peer.connectionState === "failed") this.fail(new Ended("lost", ENDINGS.lost));
+    };
+    const transceiver = this.peer.addTransceiver("video", { direction: "recvonly" });
+    preferH264(transceiver);
+    await this.peer.setLocalDescription(await this.peer.createOffer());
+    await gathered(this.peer);
+    const answer = await this.#post(this.peer.localDescription.sdp);
+    // Closed while the answer was on its way: the server must hear of it now that the address is known.
+    if (this.closed) {
+      this.#delete();
+      throw new Ended("closed", ENDINGS.closed);
+    }
+    this.startedAt = performance.now();
+    await this.peer.setRemoteDescription({ type: "answer", sdp: answer });
+    const tooLate = new Promise((_, reject) => {
+      this.timer = setTimeout(() => reject(new Ended("failed", "No picture arrived. A firewall may block the video.")), FIRST_FRAME_MS);
+    });
+    await Promise.race([this.firstFrame, this.failed, tooLate]).finally(() => clearTimeout(this.timer));
+  }
+
+  async #post(offer) {
+    let response;
+    try {
+      response = await fetch(this.endpoint, {
+        method: "POST",
+        headers: { "Content-Type": "application/sdp", Accept: "application/sdp", "X-CSRFToken": csrfToken() },
+        body: offer,
+        redirect: "error",
+      });
+    } catch {
+      throw new Ended("network", "This portal cannot be reached. Check your connection.");
+    }
+    if (response.status !== 201) {
+      const problem = await response.json().catch(() => ({}));
+      throw new Ended(
+        problem.reason ?? "unavailable",
+        problem.detail ?? "The portal could not open the picture.",
+        Number(response.headers.get("Retry-After")) || 0,
+      );
+    }
+    this.url = new URL(response.headers.get("Location"), response.url).href;
+    this.capS = Number(response.headers.get("Session-Cap")) || this.capS;
+    this.path = response.headers.get("Live-Path") ?? this.path;
+    return response.text();
+  }
+
+  /** Say that somebody is still there: a relayed session goes on. Throws Ended with the reason why it does not. */
+  async prolong() {
+    const response = await fetch(`${this.url}/more`, {
+      method: "POST",
+      headers: { "X-CSRFToken": csrfToken() },
+      redirect: "error",
+    }).catch(() => {
+      throw new Ended("network", "This portal cannot be reached. Check your connection.");
+    });
+    if (!response.ok) {
+      const problem = await response.json().catch(() => ({}));
+      throw new Ended(problem.reason ?? "lost", problem.detail ?? ENDINGS.lost);
+    }
+    this.startedAt = performance.now();
+    this.capS = Number(response.headers.get("Session-Cap")) || this.capS;
+  }
+
+  #watchFrames() {
+    const seen = () => {
+      this.lastFrameAt = performance.now();
+      this.gotFrame();
+    };
+    if ("requestVideoFrameCallback" in this.video) {
+      const next = () => {
+        seen();
+        if (!this.closed) this.video.requestVideoFrameCallback(next);
+      };
+      this.video.requestVideoFrameCallback(next);
+    } else {
+      this.video.addEventListener("timeupdate", seen);
+    }
+  }
+
+  get leftS() {
+    return this.capS - (performance.now() - this.startedAt) / 1000;
+  }
+
+  get stillForMs() {
+    return performance.now() - this.lastFrameAt;
+  }
+
+  /** Why the server says it is over, or null while it is open (or the server cannot be asked). */
+  async ending() {
+    try {
+      const response = await fetch(this.url, { method: "HEAD", redirect: "error" });
+      this.shouldMove = response.headers.get("Better-Path") === "relay";
+      return response.status === 404 ? (response.headers.get("Session-End") ?? "lost") : null;
+    } catch {
+      return null;
+    }
+  }
+
+  close() {
+    if (this.closed) return;
+    this.closed = true;
+    this.peer.close();
+    this.video.srcObject = null;
+    this.video.remove();
+    this.fail(new Ended("closed", ENDINGS.closed));
+    if (this.url) this.#delete();
+  }
+
+  /** Must get through although the page goes. */
+  #delete() {
+    if ("keepalive" in Request.prototype) {
+      fetch(this.url, { method: "DELETE", keepalive: true, headers: { "X-CSRFToken": csrfToken() } }).catch(() => {});
+    } else {
+      const form = new FormData();
+      form.set("csrfmiddlewaretoken", csrfToken());
+      navigator.sendBeacon(this.url, form);
+    }
+  }
+}
+
+/** H.264 first: it is what cameras send, and hardware decodes it (contract 10.1). */
+function preferH264(transceiver) {
+  const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs;
+  if (!codecs || !transceiver.setCodecPreferences) return;
+  const rank = (codec) => (codec.mimeType.toLowerCase() === "video/h264" ? 0 : 1);
+  transceiver.setCodecPreferences([...codecs].sort((a, b) => rank(a) - rank(b)));
+}
+
+/** Ring takes no candidates after the offer, so all of them must be in it; but nobody waits for a silent STUN server. */
+function gathered(peer) {
+  if (peer.iceGatheringState === "complete") return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, GATHERING_MS);
+    peer.addEventListener("icegatheringstatechange", () => {
+      if (peer.iceGatheringState !== "complete") return;
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+function pause(seconds, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, seconds * 1000);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+export class Player {
+  constructor(root) {
+    this.root = root;
+    this.stage = root.querySelector("[data-player-stage]");
+    this.poster = root.querySelector("[data-player-poster]");
+    this.words = root.querySelector("[data-player-words]");
+    this.left = root.querySelector("[data-player-left]");
+    this.path = root.querySelector("[data-player-path]");
+    this.badge = root.querySelector("[data-player-live]");
+    this.buttons = Object.fromEntries(
+      ["toggle", "extend", "grab", "pip", "full"].map((name) => [name, root.querySelector(`[data-player-${name}]`)]),
+    );
+    this.iceServers = (root.dataset.iceServers || "").split(" ").filter(Boolean).map((urls) => ({ urls }));
+    this.isSmall = root.dataset.small !== undefined;
+    this.extendWords = this.buttons.extend.textContent;
+    this.session = null;
+    this.run = null; // the AbortController of the present viewing
+    this.state = "idle";
+    this.#wire();
+    if (root.dataset.autoplay !== undefined) this.start();
+  }
+
+  get isOn() {
+    return this.run !== null;
+  }
+
+  /** Watch. Comes back by itself from a lost picture, a few times; ends with the reason in words. */
+  async start() {
+    if (this.isOn) return;
+    const run = new AbortController();
+    this.run = run;
+    this.#showToggle("Stop", "pause");
+    for (let tries = 0; ; ) {
+      this.#say(tries ? "stalled" : "connecting", tries ? "Connecting again…" : "Connecting to the camera…");
+      const began = performance.now();
+      try {
+        await this.#openFirst(run);
+        await this.#stayLive(run);
+        return; // stopped
+      } catch (error) {
+        if (run.signal.aborted) return;
+        this.#drop();
+        const ended = error instanceof Ended ? error : new Ended("lost", "This browser could not show the picture.");
+        if (performance.now() - began > 30_000) tries = 0;
+        const again = ended.reason !== "cap" && ended.reason !== "closed" && !FINAL.has(ended.reason) && tries < RETRY_S.length;
+        if (!again) {
+          this.#finish(run, ended.message);
+          return;
+        }
+        const waitS = Math.max(RETRY_S[tries], ended.retryAfterS);
+        tries += 1;
+        this.#say("stalled", `${ended.message} Trying again in ${waitS} s.`);
+        await pause(waitS, run.signal);
+        if (run.signal.aborted) return;
+      }
+    }
+  }
+
+  /** Stop, and tell Ring. */
+  stop(words = ENDINGS.closed) {
+    const run = this.run;
+    if (!run) return;
+    run.abort();
+    this.#drop();
+    this.#finish(run, words);
+  }
+
+  /** Keep watching: tell the relay, or open the next session, by the relay, before this direct one ends. */
+  async extend() {
+    if (!this.run || !this.session || this.next) return;
+    if (this.session.path !== "relay") {
+      await this.#moveToRelay("Live, for another while.");
+      return;
+    }
+    try {
+      await this.session.prolong();
+      this.#announce("Live, for another while.");
+    } catch (error) {
+      this.#announce(`It could not be extended: ${error.message}`);
+    }
+  }
+
+  /** Open a session by the relay, and change over at its first frame. */
+  async #moveToRelay(words) {
+    const run = this.run;
+    this.buttons.extend.disabled = true;
+    this.buttons.extend.textContent = "Opening…";
+    const next = this.#newSession("relay");
+    this.next = next;
+    try {
+      await next.open();
+      if (run.signal.aborted || !this.session) {
+        next.close();
+        return;
+      }
+      const before = this.session;
+      this.session = next;
+      next.video.hidden = false;
+      await this.#movePictureInPicture(before, next);
+      before.close();
+      this.#showPath();
+      if (words) this.#announce(words);
+    } catch (error) {
+      next.close();
+      if (!run.signal.aborted) this.#announce(`It could not be extended: ${error.message}`);
+    } finally {
+      this.next = null;
+      this.buttons.extend.disabled = false;
+      this.buttons.extend.textContent = this.extendWords;
+    }
+  }
+
+  /** Save what is shown now, whole and at full size, with Ring's watermark. */
+  grab() {
+    const video = this.session?.video;
+    if (!video?.videoWidth) return;
+    const canvas = document.createElement("canvas");
+    canvas.width = video.videoWidth;
+    canvas.height = video.videoHeight;
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    const moment = new Date().toISOString().replaceAll(":", ".").slice(0, 19);
+    canvas.toBlob((blob) => {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(blob);
+      link.download = `${this.root.getAttribute("aria-label")} ${moment}.png`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+      toast("Picture saved.", "success");
+    }, "image/png");
+  }
+
+  async pictureInPicture() {
+    try {
+      if (document.pictureInPictureElement) await document.exitPictureInPicture();
+      else await this.session?.video.requestPictureInPicture();
+    } catch {
+      toast("This browser does not allow picture in picture here.", "warning");
+    }
+  }
+
+  async fullScreen() {
+    if (document.fullscreenElement) await document.exitFullscreen();
+    else await this.root.requestFullscreen?.().catch(() => toast("This browser does not allow full screen here.", "warning"));
+  }
+
+  #newSession(path = "") {
+    const session = new Session(this.root.dataset.whep, this.iceServers, Number(this.root.dataset.capS) || 30, path);
+    this.stage.append(session.video);
+    return session;
+  }
+
+  async #openFirst(run) {
+    const session = this.#newSession();
+    this.session = session;
+    const opening = session.open();
+    session.peer.addEventListener("connectionstatechange", () => {
+      if (session.peer.connectionState === "connected" && this.state === "connecting") this.#say("waiting", "Waiting for the first picture…");
+    });
+    await opening;
+    if (run.signal.aborted) throw new Ended("closed", ENDINGS.closed);
+    session.video.hidden = false;
+    this.#say("live", "");
+  }
+
+  /** Look at the picture until it ends; throws Ended with the reason. */
+  async #stayLive(run) {
+    let checkedAt = performance.now();
+    while (!run.signal.aborted) {
+      await pause(0.25, run.signal);
+      if (run.signal.aborted) return;
+      const session = this.session;
+      const leftS = session.leftS;
+      this.#tick(leftS);
+      if (leftS <= 0 && !this.next) throw this.#overtime(session);
+      if (session.stillForMs > STALL_MS && !document.hidden) {
+        // Near its end, or when the server knows better, it did not stall: it ended.
+        const reason = leftS < STALL_MS / 1000 ? "cap" : ((await session.ending()) ?? "stalled");
+        if (reason === "cap") throw this.#overtime(session);
+        if (session === this.session) throw new Ended(reason, ENDINGS[reason] ?? "The picture stands still.");
+      }
+      if (performance.now() - checkedAt > CHECK_MS) {
+        checkedAt = performance.now();
+        const reason = await session.ending();
+        if (reason && session === this.session && !run.signal.aborted) throw new Ended(reason, ENDINGS[reason] ?? ENDINGS.lost);
+        // Others watch this camera by the relay: one session at the camera is enough.
+        if (session.shouldMove && session === this.session && !this.next) await this.#moveToRelay("");
+      }
+    }
+  }
+
+  #overtime(session) {
+    return new Ended("cap", session.path === "relay" ? ENDINGS.cap : `Ring ends a live view after ${session.capS} seconds.`);
+  }
+
+  #showPath() {
+    if (this.path) this.path.textContent = this.state === "live" ? (PATHS[this.session?.path] ?? "") : "";
+  }
+
+  #tick(leftS) {
+    const whole = Math.max(0, Math.ceil(leftS));
+    const clock = `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+    this.left.textContent = this.isSmall ? clock : `${clock} left`;
+    const isNear = whole <= LAST_SECONDS;
+    if (isNear !== this.isNear) {
+      this.isNear = isNear;
+      this.buttons.extend.classList.toggle("button-primary", isNear);
+      if (isNear) this.#announce(`${whole} seconds left. Press e to keep watching.`);
+      else if (this.state === "live") this.#announce("");
+    }
+  }
+
+  #announce(words) {
+    this.words.textContent = words;
+  }
+
+  #say(state, words) {
+    this.state = state;
+    this.root.dataset.state = state;
+    this.root.setAttribute("aria-busy", String(state === "connecting" || state === "waiting"));
+    const isLive = state === "live";
+    this.badge.hidden = !isLive;
+    this.#showPath();
+    for (const name of ["extend", "grab", "pip"]) if (this.buttons[name]) this.buttons[name].hidden = !isLive;
+    if (this.buttons.pip && !document.pictureInPictureEnabled) this.buttons.pip.hidden = true;
+    this.buttons.toggle.classList.toggle("button-primary", !this.isOn);
+    if (!isLive) {
+      this.left.textContent = "";
+      this.isNear = false;
+    }
+    this.#announce(words);
+    this.root.dispatchEvent(new CustomEvent("player:state", { bubbles: true, detail: { state } }));
+  }
+
+  #drop() {
+    this.session?.close();
+    this.session = null;
+    this.next?.close();
+  }
+
+  #finish(run, words) {
+    if (this.run !== run) return;
+    this.run = null;
+    this.#showToggle("Watch again", "play");
+    this.#say("ended", words);
+  }
+
+  #showToggle(words, icon) {
+    this.buttons.toggle.querySelector("[data-player-toggle-words]").textContent = words;
+    const use = this.buttons.toggle.querySelector("use");
+    use?.setAttribute("href", use.getAttribute("href").replace(/#.*/, `#${icon}`));
+  }
+
+  async #movePictureInPicture(before, next) {
+    if (document.pictureInPictureElement !== before.video) return;
+    await next.video.requestPictureInPicture().catch(() => {});
+  }
+
+  #wire() {
+    this.buttons.toggle.addEventListener("click", () => (this.isOn ? this.stop() : this.start()));
+    // The page draws it disabled: a press before this line would be lost.
+    this.buttons.toggle.disabled = false;
+    this.buttons.extend.addEventListener("click", () => this.extend());
+    this.buttons.grab?.addEventListener("click", () => this.grab());
+    this.buttons.pip?.addEventListener("click", () => this.pictureInPicture());
+    this.buttons.full.addEventListener("click", () => this.fullScreen());
+    addEventListener("pagehide", () => this.stop());
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(this.hiddenTimer);
+      // A picture in its own window is being watched although the tab is not.
+      if (document.hidden && this.isOn && document.pictureInPictureElement === null) {
+        this.hiddenTimer = setTimeout(() => this.stop(ENDINGS.hidden), HIDDEN_MS);
+      }
+    });
+    document.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog:modal")) return;
+    const target = event.target instanceof Element ? event.target : document.body;
+    if (target.closest("input, textarea, select, [contenteditable]")) return;
+    const isOurs = this.root.contains(target) || document.querySelectorAll("[data-player]").length === 1;
+    // The space bar belongs to the button or link that has the focus.
+    if (!isOurs || (event.key === " " && target.closest("button, a, summary"))) return;
+    const action = {
+      f: () => this.fullScreen(),
+      p: () => this.pictureInPicture(),
+      s: () => this.grab(),
+      e: () => this.extend(),
+      " ": () => (this.isOn ? this.stop() : this.start()),
+    }[event.key];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  }
+}
+
+const players = new WeakMap();
+
+/** The player of a `[data-player]` element. */
+export function playerOf(root) {
+  if (!players.has(root)) players.set(root, new Player(root));
+  return players.get(root);
+}
+
+for (const root of document.querySelectorAll("[data-player]")) playerOf(root);
