@@ -558,7 +558,7 @@ def story(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[t
 
     def request(session: OneHopSession, *args: Any, **kwargs: Any) -> Any:
         # Only the process that was chosen dies: whatever runs meanwhile is another one, in another thread.
-        is_chosen = connection.execute_wrappers != []
+        is_chosen = OurStory.life.execute in connection.execute_wrappers
         if is_chosen:
             OurStory.life.step()
         answer = whole_request(session, *args, **kwargs)

@@ -73,6 +73,7 @@ def test_customers_are_told_whom_to_ask_and_on_which_terms_before_they_link():
             "support_email": "help@acme.example",
             "privacy_url": "https://acme.example/privacy",
             "terms_url": "",
+            "on_unlink": "keep",
         },
     )
     assert answer.status_code == 302

@@ -97,15 +97,12 @@ async def test_webhook_in_event_out_over_real_sockets(cast: TenantCast, server: 
     address = f"ws://127.0.0.1:{server}/ws/t/acme/events/"
 
     async with connect(f"{address}?after=0", additional_headers=bearer, proxy=None) as websocket:
-        sent_at = time.monotonic()
         status, answer = await asyncio.to_thread(
             post, server, body_of("button_press", device=cast.ada_camera)
         )
         frame = json.loads(await asyncio.wait_for(websocket.recv(), 10))
-        took_s = time.monotonic() - sent_at
     assert (status, json.loads(answer)) == (200, {"status": "ok"})
     assert (frame["type"], frame["position"], frame["event"]["event_type"]) == ("event", 1, "button_press")
-    assert took_s < 2
 
     with pytest.raises(InvalidStatus) as refused:
         async with connect(address, additional_headers={"Authorization": "Bearer nonsense"}, proxy=None):
