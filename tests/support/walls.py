@@ -39,7 +39,8 @@ def _refuse_in_nobodys_scope(
 
 def _watch(connection: BaseDatabaseWrapper, **_: Any) -> None:
     if connection.vendor == "sqlite" and _refuse_in_nobodys_scope not in connection.execute_wrappers:
-        connection.execute_wrappers.append(_refuse_in_nobodys_scope)
+        # First: a test may be inside `execute_wrapper`, which takes the last one off again.
+        connection.execute_wrappers.insert(0, _refuse_in_nobodys_scope)
 
 
 connection_created.connect(_watch)
