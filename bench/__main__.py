@@ -1,40 +1,65 @@
-"""`make bench`: every figure against its named peer in the same run; a table, and `bench/results/latest.json`."""
+"""
+`make bench`: every figure against its named peer in the same run; a table, and `bench/results/latest.json`.
+
+`python -m bench intake fanout` measures only those; their figures replace the earlier ones in the file.
+"""
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import intake, relay
+from bench import fanout, intake, relay
+from bench.figure import Figure
+from bench.services import Services, services
 
 RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
+PARTS: dict[str, Callable[[Services, int], list[Figure]]] = {
+    "intake": lambda installation, rounds: intake.measure(installation, rounds=rounds),
+    "fanout": lambda installation, rounds: fanout.measure(installation, rounds=rounds),
+    "relay": lambda _, rounds: relay.measure(rounds=rounds),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"Of {', '.join(PARTS)}; all by default.")
     parser.add_argument(
         "--rounds", type=int, default=3, help="Rounds a figure; ours and the peer's turn about."
     )
     options = parser.parse_args()
-    figures = [intake.measure(rounds=options.rounds), *relay.measure(rounds=options.rounds)]
-    sys.stdout.write(f"{'figure':<44}{'ours':>10}{'peer':>10}{'ratio':>8}  peer\n")
-    for figure in figures:
-        sys.stdout.write(
-            f"{figure.name:<44}{figure.ours:>10.0f}{figure.peer:>10.0f}{figure.ratio:>8.2f}  {figure.peer_name}\n"
-        )
+    if unknown := set(options.parts) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    kept = json.loads(RESULTS.read_text())["figures"] if RESULTS.exists() else []
+    measured: list[dict[str, object]] = []
+    with services() as installation:
+        sys.stdout.write(f"{'figure':<52}{'ours':>10}{'peer':>10}{'ratio':>8}  peer\n")
+        for part in options.parts or PARTS:
+            for figure in PARTS[part](installation, options.rounds):
+                measured.append(
+                    {**asdict(figure), "ratio": round(figure.ratio, 2), "part": part, **_circumstances()}
+                )
+                sys.stdout.write(
+                    f"{figure.name:<52}{figure.ours:>10.1f}{figure.peer:>10.1f}{figure.ratio:>8.2f}  {figure.peer_name}\n"
+                )
+                sys.stdout.flush()
+    parts = set(options.parts or PARTS)
+    figures = [figure for figure in kept if figure.get("part") not in parts] + measured
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(
-        json.dumps(
-            {
-                "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "figures": [{**asdict(figure), "ratio": round(figure.ratio, 2)} for figure in figures],
-            },
-            indent=2,
-        )
-        + "\n"
-    )
+    RESULTS.write_text(json.dumps({"figures": figures}, indent=2) + "\n")
+
+
+def _circumstances() -> dict[str, object]:
+    """When, on how many cores, and how busy they were."""
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+    }
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 
 from accounts.models import RingApp
+from bench.peers.frames import bare_frame
 from events.models import Delivery, Event, TenantPosition
 from portal.walls import across_tenants
 
@@ -52,9 +53,8 @@ def webhook(request: HttpRequest, tenant: str) -> HttpResponse:
             occurred_at=now,
             received_at=now,
         )
-    async_to_sync(get_channel_layer().group_send)(
-        f"bench.{app.tenant_id}", {"type": "event.recorded", "position": position.last}
-    )
+    text = bare_frame(position.last, document["data"]["attributes"]["sub_type"])
+    async_to_sync(get_channel_layer().group_send)("bench", {"type": "event.recorded", "text": text})
     return JsonResponse({"status": "ok"})
 
 

@@ -1,0 +1,133 @@
+"""
+Webhooks at a server, in a process of its own: as fast as they are answered, or at a steady rate.
+
+Requests are built beforehand and sent over kept connections, byte for byte, so that the generator costs little beside
+what it measures. `python -m bench.load PORT COUNT CONNECTIONS RATE` prints one JSON object.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import asdict, dataclass
+
+from bench.server import KEY, ROOT
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of it: requests/s over all, latencies in ms, answers that were no 200, and when it began (monotonic)."""
+
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    errors: int
+    began_ns: int
+
+
+def post(port: int, *, count: int, connections: int = 32, rate: float = 0) -> Load:
+    """Send `count` webhooks from another process; with `rate`, that many a second, evenly. Waits for the end."""
+    command = [sys.executable, "-m", "bench.load", str(port), str(count), str(connections), str(rate)]
+    done = subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)  # noqa: S603 - ours
+    return Load(**json.loads(done.stdout))
+
+
+def body(sub_type: str = "human") -> bytes:
+    """A motion that nobody has told of before."""
+    document = {
+        "meta": {
+            "version": "1.1",
+            "time": "2026-09-21T13:33:20Z",
+            "request_id": str(uuid.uuid4()),
+            "account_id": "ava1.ring.account.BENCH",
+        },
+        "data": {
+            "id": f"ava1.ring.device.BENCH_motion_{uuid.uuid4().hex}",
+            "type": "motion_detected",
+            "attributes": {
+                "source": "ava1.ring.device.BENCH",
+                "source_type": "devices",
+                "timestamp": 1790000000000,
+                "sub_type": sub_type,
+            },
+        },
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def request(content: bytes) -> bytes:
+    """The signed request as it goes over the wire."""
+    signature = hmac.new(KEY.encode(), content, hashlib.sha256).hexdigest()
+    return (
+        b"POST /ring/bench/webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"X-Signature: sha256=%b\r\nContent-Length: %d\r\n\r\n%b"
+    ) % (signature.encode(), len(content), content)
+
+
+class Line:
+    """One kept connection."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> "Line":
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def send(self, content: bytes) -> int:
+        """Send a whole request; return the answer's status once its body is read."""
+        self._writer.write(content)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        lower = head.lower()
+        if b"transfer-encoding: chunked" in lower:
+            while await self._reader.readuntil(b"\r\n") != b"0\r\n":
+                await self._reader.readuntil(b"\r\n")
+            await self._reader.readuntil(b"\r\n")
+        else:
+            length = int(lower.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+            await self._reader.readexactly(length)
+        return int(head[9:12])
+
+
+async def _run(port: int, count: int, connections: int, rate: float) -> Load:
+    # At a rate each one carries the moment it is sent, for whoever measures its way, and so is made then.
+    requests = [b"" if rate else request(body()) for _ in range(count)]
+    lines = [await Line.open(port) for _ in range(connections)]
+    took_s: list[float] = []
+    errors = 0
+    began, began_ns = time.perf_counter(), time.monotonic_ns()
+    next_one = iter(enumerate(requests))
+
+    async def work(line: Line) -> None:
+        nonlocal errors
+        for number, content in next_one:
+            due = began + number / rate if rate else 0.0
+            if due > time.perf_counter():
+                await asyncio.sleep(due - time.perf_counter())
+            # At a rate, the time counts from when the request was due: a generator that is held up hides nothing.
+            start = due or time.perf_counter()
+            if await line.send(content or request(body(str(time.monotonic_ns())))) != 200:
+                errors += 1
+            took_s.append(time.perf_counter() - start)
+
+    await asyncio.gather(*(work(line) for line in lines))
+    seconds = time.perf_counter() - began
+    took_s.sort()
+    return Load(
+        per_second=count / seconds,
+        p50_ms=took_s[len(took_s) // 2] * 1000,
+        p99_ms=took_s[int(len(took_s) * 0.99)] * 1000,
+        errors=errors,
+        began_ns=began_ns,
+    )
+
+
+if __name__ == "__main__":
+    given_port, given_count, given_connections = map(int, sys.argv[1:4])
+    load = asyncio.run(_run(given_port, given_count, given_connections, float(sys.argv[4])))
+    sys.stdout.write(json.dumps(asdict(load)))
