@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
 from bench.server import KEY, ROOT
 
@@ -37,11 +38,12 @@ def post(port: int, *, count: int, connections: int = 32, rate: float = 0) -> Lo
 
 
 def body(sub_type: str = "human") -> bytes:
-    """A motion that nobody has told of before."""
+    """A motion of this moment that nobody has told of before."""
+    now = datetime.now(UTC)
     document = {
         "meta": {
             "version": "1.1",
-            "time": "2026-09-21T13:33:20Z",
+            "time": now.isoformat(),
             "request_id": str(uuid.uuid4()),
             "account_id": "ava1.ring.account.BENCH",
         },
@@ -51,7 +53,7 @@ def body(sub_type: str = "human") -> bytes:
             "attributes": {
                 "source": "ava1.ring.device.BENCH",
                 "source_type": "devices",
-                "timestamp": 1790000000000,
+                "timestamp": int(now.timestamp() * 1000),
                 "sub_type": sub_type,
             },
         },

@@ -6,14 +6,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.erasure import erased_ring_ids
 from accounts.models import RingAccount
 from devices.models import Device
 from events import broadcast, history, tasks
+from events.lookups import Known, look_up
 from events.models import Delivery, Event, TenantPosition
+from portal.postgresql.bulk import insert_many
 from portal.walls import tenant_scope
 from ring.documents import WebhookDelivery, parse_delivery
 
@@ -79,11 +81,11 @@ def record_batch(arrivals: Sequence[Arrival]) -> list[Recorded]:
     tenant_ids = {arrival.tenant_id for arrival in arrivals}
     with tenant_scope(*tenant_ids), transaction.atomic():
         positions = _lock_positions(tenant_ids)
-        known = _Known(arrivals)
+        known = _look_up(arrivals)
+        seen, owners = _Seen(known), _Owners(known)
         deliveries: list[Delivery] = []
         events: list[Event] = []
         results: list[Recorded] = []
-        owners = _Owners(arrivals)
         late = _late_webhooks(arrivals)
         merged: list[tuple[Event, WebhookDelivery, Delivery]] = []
         erased = _erased(arrivals, owners)
@@ -105,7 +107,7 @@ def record_batch(arrivals: Sequence[Arrival]) -> list[Recorded]:
             verdict, position, told_by_history = Delivery.Verdict.MALFORMED, None, None
             if arrival.delivery is not None:
                 verdict = Delivery.Verdict.DUPLICATE
-                if known.add(arrival):
+                if seen.add(arrival):
                     told_by_history = _take_late(late, arrival, arrival.delivery)
                     if told_by_history is not None:
                         verdict = Delivery.Verdict.MERGED
@@ -127,13 +129,13 @@ def record_batch(arrivals: Sequence[Arrival]) -> list[Recorded]:
             if told_by_history is not None and arrival.delivery is not None:
                 merged.append((told_by_history, arrival.delivery, delivery))
             results.append(Recorded(verdict, arrival.tenant_id, position))
-        Delivery.objects.bulk_create(deliveries)
-        Event.objects.bulk_create(events)
+        insert_many(Delivery, deliveries)
+        insert_many(Event, events)
         for event, said, delivery in merged:
             _merge(event, said, delivery)
-        TenantPosition.objects.bulk_update(positions.values(), ["last"])
-        for event in events:
-            tasks.apply_effects.enqueue(event.pk)
+        for row in positions.values():
+            row.save(update_fields=["last"])
+        tasks.enqueue_effects(events)
     return results
 
 
@@ -148,7 +150,7 @@ def record(arrival: Arrival) -> Recorded:
 def is_known(tenant_id: int, said: WebhookDelivery) -> bool:
     """True when the tenant has an event of this request, or of this thing at this account's device."""
     arrival = Arrival(tenant_id, timezone.now(), b"", said)
-    return not _Known([arrival]).add(arrival)
+    return not _Seen(_look_up([arrival])).add(arrival)
 
 
 def record_again(delivery: Delivery) -> bool:
@@ -162,7 +164,8 @@ def record_again(delivery: Delivery) -> bool:
     arrival = Arrival(delivery.tenant_id, delivery.received_at, body, said)
     with transaction.atomic():
         position = _lock_positions({delivery.tenant_id})[delivery.tenant_id]
-        if not _Known([arrival]).add(arrival):
+        known = _look_up([arrival])
+        if not _Seen(known).add(arrival):
             return False
         told_by_history = _take_late(_late_webhooks([arrival]), arrival, said)
         delivery.verdict = Delivery.Verdict.MERGED if told_by_history else Delivery.Verdict.RECORDED
@@ -174,7 +177,7 @@ def record_again(delivery: Delivery) -> bool:
             return True
         position.last += 1
         position.save(update_fields=["last"])
-        event = _event(arrival, said, delivery, position.last, _Owners([arrival]))
+        event = _event(arrival, said, delivery, position.last, _Owners(known))
         if event.provenance == Event.Provenance.WEBHOOK:
             event.provenance = Event.Provenance.REPLAY
         event.next_attempt_at = timezone.now()
@@ -224,20 +227,22 @@ def _lock_positions(tenant_ids: set[int]) -> dict[int, TenantPosition]:
     return locked
 
 
-class _Known:
+def _look_up(arrivals: Sequence[Arrival]) -> Known:
+    readable = [arrival.delivery for arrival in arrivals if arrival.delivery is not None]
+    return look_up(
+        tenant_ids=(arrival.tenant_id for arrival in arrivals),
+        request_ids=(said.request_id for said in readable),
+        account_ring_ids=(said.account_id for said in readable if said.account_id),
+        ring_event_ids=(said.event_id for said in readable),
+        device_ring_ids=(arrival.device_ring_id for arrival in arrivals if arrival.device_ring_id),
+    )
+
+
+class _Seen:
     """Which requests and device events are there already, in the database or earlier in the same batch."""
 
-    def __init__(self, arrivals: Sequence[Arrival]) -> None:
-        tenant_ids = {arrival.tenant_id for arrival in arrivals}
-        readable = [arrival.delivery for arrival in arrivals if arrival.delivery is not None]
-        same_tenants = Event.objects.filter(tenant_id__in=tenant_ids)
-        requests = same_tenants.filter(request_id__in={said.request_id for said in readable})
-        things = same_tenants.exclude(device_ring_id="").filter(
-            account_ring_id__in={said.account_id for said in readable if said.account_id},
-            ring_event_id__in={said.event_id for said in readable},
-        )
-        self._seen: set[tuple[Any, ...]] = set(requests.values_list("tenant_id", "request_id"))
-        self._seen.update(things.values_list("tenant_id", "account_ring_id", "ring_event_id"))
+    def __init__(self, known: Known) -> None:
+        self._seen: set[tuple[Any, ...]] = {*known.requests, *known.things}
 
     def add(self, arrival: Arrival) -> bool:
         """True when it is new; from then on it is known."""
@@ -256,27 +261,13 @@ class _Known:
 class _Owners:
     """The accounts and devices that the arrivals name, as far as we know them."""
 
-    def __init__(self, arrivals: Sequence[Arrival]) -> None:
-        tenant_ids = {arrival.tenant_id for arrival in arrivals}
-        accounts = RingAccount.objects.filter(
-            tenant_id__in=tenant_ids,
-            ring_id__in={arrival.account_ring_id for arrival in arrivals if arrival.account_ring_id},
-        )
-        self._accounts: dict[tuple[int, str], int] = {
-            (tenant_id, ring_id): pk
-            for tenant_id, ring_id, pk in accounts.values_list("tenant_id", "ring_id", "pk")
-        }
-        devices = Device.objects.filter(
-            tenant_id__in=tenant_ids,
-            ring_id__in={arrival.device_ring_id for arrival in arrivals if arrival.device_ring_id},
-        ).order_by(F("removed_at").desc(nulls_last=True), "pk")
-        # Later rows win: of devices with the same Ring id, the one that is still shared with us.
+    def __init__(self, known: Known) -> None:
+        self._accounts = known.accounts
         self._devices: dict[tuple[int, str, str], tuple[int, int]] = {}
-        for tenant_id, ring_id, account_ring_id, pk, account_pk in devices.values_list(
-            "tenant_id", "ring_id", "ring_account__ring_id", "pk", "ring_account_id"
-        ):
-            self._devices[tenant_id, account_ring_id, ring_id] = (pk, account_pk)
-            self._devices[tenant_id, "", ring_id] = (pk, account_pk)
+        for (tenant_id, account_ring_id, ring_id), found in known.devices.items():
+            self._devices[tenant_id, account_ring_id, ring_id] = found
+            # Where no account is named, the last one wins: it is still shared with us.
+            self._devices[tenant_id, "", ring_id] = found
 
     def of(self, arrival: Arrival) -> tuple[int | None, int | None]:
         """(Ring account, device) as primary keys; None for what we do not know (yet)."""

@@ -1,7 +1,9 @@
 """The worker's part: run each event's effects once, whatever dies meanwhile."""
 
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
+from itertools import batched
 
 from django.db import transaction
 from django.tasks import task
@@ -14,6 +16,7 @@ from events import effects
 from events.models import Event
 from events.signals import event_recorded
 from portal.logs import redact
+from portal.walls import unit_of_work
 from portal.work import backoff, enqueue_after, enqueue_due, take
 
 logger = logging.getLogger(__name__)
@@ -23,6 +26,36 @@ MAX_ATTEMPTS = 10
 LEASE = timedelta(seconds=20)
 # A task enqueued with its event is only a moment away; what is due for longer has lost its task.
 LOST_AFTER = timedelta(seconds=15)
+# So many a task: a row in the queue costs more than an event's effects, and nobody else should wait long for a turn.
+EVENTS_A_TASK = 20
+
+
+def enqueue_effects(events: Iterable[Event]) -> None:
+    """Have the effects of new events run, in few tasks, none of them for two tenants. Within the caller's transaction."""
+    waiting: dict[int, list[int]] = {}
+    for event in events:
+        waiting.setdefault(event.tenant_id, []).append(event.pk)
+    for pks in waiting.values():
+        for part in batched(pks, EVENTS_A_TASK, strict=False):
+            apply_effects_of.enqueue(list(part))
+
+
+@task(queue_name="events")
+def apply_effects_of(event_ids: list[int]) -> None:
+    """
+    Run the effects of some events, each by itself: what one raises keeps none of the others from theirs.
+
+    Raises ExceptionGroup at the end, for the worker's log.
+    """
+    errors = []
+    for event_id in event_ids:
+        with unit_of_work():
+            try:
+                apply_effects.call(event_id)
+            except Exception as error:  # planned again there; gathered here
+                errors.append(error)
+    if errors:
+        raise ExceptionGroup("Effects of events failed.", errors)
 
 
 @task(queue_name="events")
@@ -63,7 +96,9 @@ def apply_effects(event_id: int) -> None:
 @task(queue_name="events")
 def sweep_effects() -> None:
     """No lost task loses an event's effects."""
-    enqueue_due(Event.objects.all(), apply_effects, now=timezone.now() - LOST_AFTER)
+    enqueue_due(
+        Event.objects.all(), apply_effects, now=timezone.now() - LOST_AFTER, several_at_once=apply_effects_of
+    )
 
 
 def _give_up(event: Event, reason: str) -> None:

@@ -90,16 +90,25 @@ def _take(
 
 
 def enqueue_due(
-    rows: "models.QuerySet[Any]", task: "Task[..., Any]", *, now: datetime, limit: int = 500
+    rows: "models.QuerySet[Any]",
+    task: "Task[..., Any]",
+    *,
+    now: datetime,
+    limit: int = 500,
+    several_at_once: "Task[..., Any] | None" = None,
 ) -> int:
     """Enqueue `task(pk)` for the rows that are due and wait in no queue, oldest first; return how many those were."""
     due = rows.filter(next_attempt_at__lte=now).order_by("next_attempt_at")
-    return enqueue_missing(due.values_list("pk", flat=True)[:limit], task)
+    return enqueue_missing(due.values_list("pk", flat=True)[:limit], task, several_at_once=several_at_once)
 
 
-def enqueue_missing(pks: Iterable[int], task: "Task[..., Any]") -> int:
+def enqueue_missing(
+    pks: Iterable[int], task: "Task[..., Any]", *, several_at_once: "Task[..., Any] | None" = None
+) -> int:
     """
     Enqueue `task(pk)` for each of `pks`, in order, that no worker is about to run it for; return how many those were.
+
+    `several_at_once` does the same for a list of them: rows that wait in one of its tasks wait already.
 
     However long a backlog waits and however often the sweeps run, the queue so holds each row once. Enqueueing one twice
     (two sweeps at the same moment) is harmless. A task for later does not count: the row is due now.
@@ -108,6 +117,10 @@ def enqueue_missing(pks: Iterable[int], task: "Task[..., Any]") -> int:
         wanted = list(pks)
     waiting = DBTaskResult.objects.ready().filter(task_path=task.module_path, args_kwargs__args__0__in=wanted)
     known = {kept["args"][0] for kept in waiting.values_list("args_kwargs", flat=True)}
+    if several_at_once is not None and wanted:
+        lists = DBTaskResult.objects.ready().filter(task_path=several_at_once.module_path)
+        for kept in lists.values_list("args_kwargs", flat=True):
+            known.update(kept["args"][0])
     missing = [pk for pk in wanted if pk not in known]
     for pk in missing:
         task.enqueue(pk)

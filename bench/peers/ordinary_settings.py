@@ -5,6 +5,7 @@ from portal.settings import DATABASES
 
 ROOT_URLCONF = "bench.peers.ordinary_urls"
 ASGI_APPLICATION = "bench.peers.ordinary_asgi.application"
-MIDDLEWARE = ["django.middleware.common.CommonMiddleware"]
+# allauth insists on its own; it costs next to nothing.
+MIDDLEWARE = ["django.middleware.common.CommonMiddleware", "allauth.account.middleware.AccountMiddleware"]
 if DATABASES["default"]["ENGINE"] == "portal.postgresql":
     DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
