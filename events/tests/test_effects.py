@@ -16,7 +16,7 @@ from events.models import Event
 from events.signals import event_recorded
 from events.tests.conftest import body_of
 from ring.documents import parse_delivery
-from tests.support.cast import TenantCast
+from tests.support.cast import TenantCast, make_cast
 
 RunTasks = Callable[[], None]
 OCCURRED_MS = 1_790_000_000_000
@@ -172,6 +172,45 @@ def test_failed_effect_is_rolled_back_and_tried_again(cast: TenantCast, broken_l
     assert DBTaskResult.objects.get(
         task_path__endswith="apply_effects", run_after__lt=datetime(9999, 1, 1, tzinfo=UTC)
     )
+
+
+def test_one_event_that_fails_keeps_no_other_of_its_task_from_theirs(
+    cast: TenantCast, run_tasks: RunTasks, broken_listener: None
+):
+    """Events of one moment share a task; the listener fails on each, so that each is planned again by itself."""
+    bodies = [body_of("device_offline", device=cast.ada_camera, request=number) for number in range(3)]
+    services.record_batch(
+        [services.Arrival(cast.tenant.pk, timezone.now(), body, parse_delivery(body)) for body in bodies]
+    )
+    [pks] = [args[0] for args in queued("apply_effects_of")]
+    assert len(pks) == 3
+    with pytest.raises(ExceptionGroup) as raised:
+        tasks.apply_effects_of.call(pks)
+    assert len(raised.value.exceptions) == 3
+    assert set(Event.objects.values_list("attempts", "last_error")) == {
+        (1, "_Broken: token=[hidden] [e-mail]")
+    }
+
+
+def test_a_batch_of_two_tenants_is_no_ones_task_for_both(cast: TenantCast):
+    other = make_cast("other")
+    arrivals = [
+        services.Arrival(tenant.pk, timezone.now(), body, parse_delivery(body))
+        for tenant in (cast.tenant, other.tenant)
+        for body in (body_of("motion_detected", request=number) for number in range(tasks.EVENTS_A_TASK + 1))
+    ]
+    services.record_batch(arrivals)
+    for (pks,) in queued("apply_effects_of"):
+        assert len(pks) <= tasks.EVENTS_A_TASK
+        assert Event.objects.filter(pk__in=pks).values("tenant").distinct().count() == 1
+    assert sum(len(pks) for (pks,) in queued("apply_effects_of")) == len(arrivals)
+
+
+def test_sweep_leaves_alone_what_waits_in_a_task_for_several(cast: TenantCast):
+    event = record(cast, "device_offline")
+    Event.objects.filter(pk=event.pk).update(next_attempt_at=timezone.now() - tasks.LOST_AFTER)
+    tasks.sweep_effects.call()
+    assert queued("apply_effects") == []
 
 
 def test_poisoned_event_is_left_alone_after_ten_attempts_with_one_alert(

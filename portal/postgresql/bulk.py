@@ -28,6 +28,9 @@ def insert_many(model: type[TenantOwned], objects: Sequence[TenantOwned]) -> Non
         return
     if not objects:
         return
+    for given in objects:
+        # As bulk_create does: what they refer to has perhaps been saved since they were made.
+        given._prepare_related_fields_for_save(operation_name="insert_many")  # type: ignore[attr-defined]
     statement, columns = _plan(model)
     rows = [{column: convert(getattr(given, name)) for column, name, convert in columns} for given in objects]
     with connection.cursor() as cursor:
