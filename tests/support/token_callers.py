@@ -100,7 +100,11 @@ def main() -> None:
     for line in sys.stdin:
         name, *numbers = line.split()
         answer = orders[name](*(int(number) for number in numbers))  # type: ignore[operator]
-        connections.close_all()  # no child may inherit one
+        # No child may inherit a connection, or a pool: its threads are not forked with it.
+        for connection in connections.all():
+            connection.close()
+            if connection.vendor == "postgresql":
+                connection.close_pool()  # type: ignore[attr-defined]  # of Django's PostgreSQL backend
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
