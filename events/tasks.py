@@ -36,7 +36,7 @@ def enqueue_effects(events: Iterable[Event]) -> None:
     for event in events:
         waiting.setdefault(event.tenant_id, []).append(event.pk)
     for pks in waiting.values():
-        for part in batched(pks, EVENTS_A_TASK, strict=False):
+        for part in batched(pks, EVENTS_A_TASK):
             apply_effects_of.enqueue(list(part))
 
 

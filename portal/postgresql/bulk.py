@@ -56,7 +56,7 @@ def _plan(model: type[TenantOwned]) -> tuple[str, list[tuple[str, str, _Convert]
         f"{quote(field.column)} {'text' if _is_binary(field) else field.db_type(connection)}"
         for field in fields
     )
-    key, table = quote(model._meta.pk.column), quote(model._meta.db_table)
+    key, table = quote(str(model._meta.pk.column)), quote(model._meta.db_table)
     statement = (
         f"INSERT INTO {table} ({into}) SELECT {values} FROM jsonb_to_recordset(%s::jsonb) AS row ({types}) "  # noqa: S608 - names of our own models
         f"RETURNING {key}, public_id"
