@@ -78,7 +78,7 @@ def serve(application: str, *, kind: Kind, env: Mapping[str, str]) -> Iterator[t
         "daphne": ["daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), application],
         "uvicorn": [
             "uvicorn", "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning",
-            "--lifespan", "auto", "--ws-per-message-deflate", "false", application,
+            "--ws", "websockets-sansio", "--ws-per-message-deflate", "false", application,
         ],
     }[kind]  # fmt: skip
     process = subprocess.Popen(  # noqa: S603 - our own command

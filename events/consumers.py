@@ -32,6 +32,9 @@ CLOSE_BAD_REQUEST = 4400
 CLOSE_TOO_TALKATIVE = 1008
 CLOSE_TOO_LARGE = 1009
 
+SERVER_SEND = "portal.server_send"
+"""Where a scope may hold the server's own `send`, before any middleware's."""
+
 BAD_AFTER = "after must be the position of the last event you have: a whole number, 0 for all of them."
 
 
@@ -58,7 +61,7 @@ async def event_socket(scope: Scope, receive: Receive, send: Send) -> None:
             await _send_json(send, {"type": "error", "code": "bad_position", "detail": BAD_AFTER})
             await send({"type": "websocket.close", "code": CLOSE_BAD_REQUEST})
             return
-        code = await _serve(mailbox, after, receive, send)
+        code = await _serve(mailbox, after, receive, scope.get(SERVER_SEND, send))
         if code is not None:
             await send({"type": "websocket.close", "code": code})
     finally:

@@ -18,6 +18,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
 from events.admission import bearer_of  # noqa: E402
+from events.consumers import SERVER_SEND  # noqa: E402
 from events.intake import Receive, Scope, Send, webhook_application  # noqa: E402
 from events.routing import websocket_urlpatterns  # noqa: E402
 from media.pacing import paced  # noqa: E402
@@ -29,6 +30,9 @@ sockets_for_own_pages = AllowedHostsOriginValidator(sockets)
 
 async def websocket_application(scope: Scope, receive: Receive, send: Send) -> None:
     """Browsers must come from a page of ours. A program shows a bearer token, which no page can make a browser send."""
+    # Channels' session middleware looks at the session with every message that is sent. The feed changes none, and sends
+    # thousands: it takes the server's own `send`.
+    scope[SERVER_SEND] = send
     allowed = sockets_for_own_pages if bearer_of(scope) is None else sockets
     await allowed(scope, receive, send)
 

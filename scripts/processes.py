@@ -162,6 +162,11 @@ def web_command(port: int) -> list[str]:
             "--port",
             str(port),
             "--no-access-log",
+            # Frames are short and go to many: compressing each for each socket costs more than all the rest.
+            "--ws",
+            "websockets-sansio",
+            "--ws-per-message-deflate",
+            "false",
             "--timeout-graceful-shutdown",
             "5",
         ]
