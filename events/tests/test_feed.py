@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -263,6 +264,38 @@ async def test_joining_while_the_hub_falls_asleep_starts_it_again(cast: TenantCa
     assert own_hub._tending is not None
     assert not own_hub._tending.done()
     own_hub.leave(mailbox)
+
+
+async def test_a_customer_who_comes_while_events_are_read_for_staff_alone_misses_none(
+    cast: TenantCast, monkeypatch: pytest.MonkeyPatch
+):
+    staff = admission.Visitor(cast.tenant.pk, True, membership_pk=cast.owner.pk)
+    customer = admission.Visitor(cast.tenant.pk, False, user_id=cast.ada.user_id, membership_pk=cast.ada.pk)
+    read_news, is_reading, go_on = hub._read_news, threading.Event(), threading.Event()
+
+    def read_late(*args: Any, **kwargs: Any) -> Any:
+        is_reading.set()
+        assert go_on.wait(10)
+        return read_news(*args, **kwargs)
+
+    monkeypatch.setattr(hub, "_read_news", read_late)
+    own_hub = hub.hubs.get()
+    own, last = await own_hub.join(staff)
+    try:
+        own_hub._feeds[cast.tenant.pk].wake.set()
+        assert await asyncio.to_thread(is_reading.wait, 10)
+        late, _ = await own_hub.join(customer)
+        texts = late.texts(last)
+        late.say("replayed")
+        assert await asyncio.wait_for(anext(texts), 10) == "replayed"
+        await press(cast.ada_camera, 1)
+    finally:
+        go_on.set()
+
+    assert json.loads(await asyncio.wait_for(anext(texts), 10))["position"] == 1
+    assert json.loads(await asyncio.wait_for(anext(own.texts(last)), 10))["position"] == 1
+    own_hub.leave(own)
+    own_hub.leave(late)
 
 
 async def test_earlier_events_of_an_account_just_claimed_make_pages_look_again(
