@@ -1,6 +1,7 @@
 """People of a tenant: making them members, their roles, and their leaving. Inviting them: accounts/invitations.py."""
 
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,7 +22,7 @@ from allauth.mfa.models import Authenticator
 
 from accounts.audit import audit
 from accounts.models import Invitation, Membership, RingAccount, Role, Tenant, User
-from accounts.unlinking import disconnect
+from accounts.unlinking import DISCONNECTED, telling_ring, unlink_account
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,9 @@ def _locked(tenant_id: int, *memberships: Membership) -> list[Membership]:
 
     Two owners who leave at the same moment so wait for each other, and the second one stays.
     """
-    Tenant.objects.select_for_update().get(pk=tenant_id)
+    Tenant.objects.select_for_update(no_key=True).get(
+        pk=tenant_id
+    )  # rows that point at it are stored meanwhile
     rows = Membership.objects.select_related("user", "tenant")
     return [rows.get(pk=membership.pk, tenant=tenant_id) for membership in memberships]
 
@@ -195,19 +198,29 @@ def remove_member(*, member: Membership, actor: Membership, now: datetime) -> No
     """
     End somebody's part in the tenant, one's own too; their grants, and what was given on under them, end with it.
 
-    Their Ring accounts are disconnected first: who left shares nothing with the company any more. Not to be called
-    inside a transaction. Raises PermissionDenied and LastOwner.
+    So do their links: who left shares nothing with the company any more, and Ring is told. Either all of it ends or, when
+    one of the two has another role by now, nothing. Not to be called inside a transaction. Raises PermissionDenied and
+    LastOwner.
     """
+    _may_go(actor, member)
+    with ExitStack() as told:
+        for account in ring_accounts_of(member):
+            told.enter_context(telling_ring(account))
+        _remove(member, actor, now=now)
+
+
+def _may_go(actor: Membership, member: Membership) -> None:
     if actor.pk != member.pk and not may_change(actor, member):
         raise PermissionDenied("You may not remove this person.")
     _keep_an_owner(member)
-    for account in ring_accounts_of(member):
-        disconnect(account=account, actor=actor.user, now=now)
+
+
+def _remove(member: Membership, actor: Membership, *, now: datetime) -> None:
     with transaction.atomic():
         actor, member = _locked(member.tenant_id, actor, member)
-        if actor.pk != member.pk and not may_change(actor, member):
-            raise PermissionDenied("You may not remove this person.")
-        _keep_an_owner(member)
+        _may_go(actor, member)
+        for account in ring_accounts_of(member):
+            unlink_account(account=account, now=now, actor=actor.user, reason=DISCONNECTED)
         audit(
             tenant=member.tenant,
             actor=actor.user,

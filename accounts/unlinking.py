@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -28,6 +29,9 @@ ERASE_LEASE = timedelta(minutes=10)
 """Renewed with every batch that is gone."""
 
 LATE_NEWS = timedelta(hours=2)
+
+DISCONNECTED = "disconnected"
+"""The reason when the person, or whoever removed them from the company, ended the link here."""
 
 COME_BACK_WITHIN = timedelta(days=1)
 """A link that broke is mended by removing the app in the Ring app and adding it again: that must not cost the history."""
@@ -125,12 +129,23 @@ def erase_history(account: RingAccount) -> dict[str, int]:
 
 def disconnect(*, account: RingAccount, actor: User, now: datetime) -> None:
     """
-    The person ends the link here: the tokens go, and Ring is told (`awaiting`, contract 2.9) as well as it can be.
+    The person ends the link here: the tokens go, and Ring is told (`telling_ring`).
 
-    First the link ends here and whoever watches is cut off (`ring_account_unlinking`); then Ring is told, by a client
-    made before. A one-way app cannot end its link at Ring (DELETE answers 403): the person removes the app there too.
+    Not to be called inside a transaction.
+    """
+    with telling_ring(account):
+        unlink_account(account=account, now=now, actor=actor, reason=DISCONNECTED)
+
+
+@contextmanager
+def telling_ring(account: RingAccount) -> Iterator[None]:
+    """
+    Within, the link ends here, and whoever watches is cut off (`ring_account_unlinking`); then Ring is told
+    (`awaiting`, contract 2.9) as well as it can be, by a client made before. Not when what is within fails.
+
+    A one-way app cannot end its link at Ring (DELETE answers 403): the person removes the app there too.
     A link that began here ends there as well (contract 3.2).
-    That Ring does not answer keeps nobody linked. Not to be called inside a transaction.
+    That Ring does not answer keeps nobody linked. Not to be entered inside a transaction.
     """
     with ExitStack() as stack:
         try:
@@ -139,7 +154,7 @@ def disconnect(*, account: RingAccount, actor: User, now: datetime) -> None:
             client = None
             _warn_untold(account, error)
         began_here = account.partner_initiated
-        unlink_account(account=account, now=now, actor=actor, reason="disconnected")
+        yield
         if client is not None:
             try:
                 if began_here:

@@ -16,7 +16,15 @@ from allauth.account.models import EmailAddress
 from accounts import invitations, people
 from accounts.models import AuditEntry, Invitation, Membership, RingAccount, Role, Tenant, User
 from accounts.tests.threads import in_threads
-from tests.support.cast import PASSWORD, TenantCast, make_cast, make_membership, make_tenant, make_user
+from tests.support.cast import (
+    PASSWORD,
+    TenantCast,
+    make_cast,
+    make_linked_account,
+    make_membership,
+    make_tenant,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -136,9 +144,25 @@ def test_who_is_removed_shares_nothing_any_more(acme: TenantCast, ring):
 
     acme.ada_account.refresh_from_db()
     assert (acme.ada_account.state, acme.ada_account.access_token) == (RingAccount.State.UNLINKED, "")
+    assert ring.seen[-1] == ("PATCH app-integrations", {"status": "awaiting"})
     assert ada.get("/t/acme/").status_code == 404
     assert User.objects.filter(pk=acme.ada.user_id).exists()
     assert AuditEntry.objects.filter(action="member.removed").exists()
+
+
+def test_who_has_become_owner_meanwhile_is_not_removed_and_loses_no_link(acme: TenantCast, ring):
+    admin = make_membership(acme.tenant, "admin@acme.example", Role.ADMIN)
+    home = make_linked_account(acme.tenant, acme.operator.user, ring_id="ava1.ring.account.OPERATOR")
+    as_the_admin_saw_them = Membership.objects.get(pk=acme.operator.pk)
+    people.transfer_ownership(owner=acme.owner, to=acme.operator)
+
+    with pytest.raises(PermissionDenied):
+        people.remove_member(member=as_the_admin_saw_them, actor=admin, now=timezone.now())
+
+    home.refresh_from_db()
+    assert home.state == RingAccount.State.LINKED and home.access_token
+    assert "PATCH app-integrations" not in ring.calls, "Ring was told of what did not happen"
+    assert Membership.objects.filter(pk=acme.operator.pk, role=Role.OWNER).exists()
 
 
 def test_anybody_may_leave(acme: TenantCast):
