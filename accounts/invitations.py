@@ -206,12 +206,13 @@ def accept(*, invitation: Invitation, person: User, now: datetime) -> Membership
     """
     Make the person a member; what was granted on the invitation is theirs. Somebody who is one already never loses by it.
 
-    Raises InvitationOver, and PermissionDenied for somebody else than the invited person.
+    `invitation` is as its link named it. Raises InvitationOver, also when a newer link was sent meanwhile, and
+    PermissionDenied for somebody else than the invited person.
     """
     if not is_for(invitation, person):
         raise PermissionDenied("This invitation is for somebody else.")
     with transaction.atomic():
-        taken = Invitation.objects.open(now).filter(pk=invitation.pk)
+        taken = Invitation.objects.open(now).filter(pk=invitation.pk, sha256=invitation.sha256)
         if not taken.update(accepted_at=now, accepted_by=person):
             raise InvitationOver
         membership, is_new = Membership.objects.get_or_create(

@@ -27,7 +27,7 @@ from portal.walls import enter_tenant
 
 MEMBERS_A_PAGE = 50
 _INVITATION = "invitation"
-"""The session's key of the invitation a browser came with; its public id, never the token."""
+"""The session's key of the link a browser came with: its digest, never the token; a newer link replaces it."""
 
 
 @never_cache
@@ -246,12 +246,12 @@ def join(request: HttpRequest, tenant: str) -> HttpResponseBase:
         if named is None:
             request.session.pop(_INVITATION, None)
         else:
-            request.session[_INVITATION] = str(named.public_id)
+            request.session[_INVITATION] = named.sha256
             request.session[INVITED_EMAIL] = named.email
         return redirect("accounts:join", of.slug)
     kept = request.session.get(_INVITATION)
     rows = Invitation.objects.for_tenant(of).select_related("tenant", "created_by")
-    invitation = rows.filter(public_id=kept).first() if kept else None
+    invitation = rows.filter(sha256=kept).first() if kept else None
     if invitation is None:
         return _join_page(request, of, None, state="unknown", status=404)
     person = request.user

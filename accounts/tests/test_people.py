@@ -272,6 +272,26 @@ def test_an_invitation_runs_out_is_withdrawn_and_is_sent_again(acme: TenantCast)
     assert invitation.email not in owner.get("/t/acme/settings/people/").content.decode()
 
 
+def test_an_older_link_that_was_opened_already_joins_nobody_once_a_newer_one_is_sent(acme: TenantCast):
+    grace = make_user("grace@new.example")
+    client = Client()
+    client.force_login(grace)
+    assert client.get(invite(acme), follow=True).status_code == 200
+    before = Invitation.objects.get()
+    Invitation.objects.update(sent_at=timezone.now() - timedelta(hours=1))
+    client_of(acme.owner).post(reverse("accounts:send_again", args=["acme", before.public_id]))
+
+    late = client.post("/t/acme/join/")
+    assert late.status_code == 404 and "newest mail" in late.content.decode()
+    with pytest.raises(invitations.InvitationOver):  # the page was loaded before, and the button comes after
+        invitations.accept(invitation=before, person=grace, now=timezone.now())
+    assert not Membership.objects.filter(user=grace).exists()
+
+    client.get(link_in_mail())
+    assert client.post("/t/acme/join/").status_code == 302
+    assert Membership.objects.filter(user=grace).exists()
+
+
 def test_of_two_who_accept_at_once_one_membership_comes(acme: TenantCast):
     invite(acme, "grace@new.example")
     grace = make_user("grace@new.example")
