@@ -4,10 +4,12 @@ Who may enter. One place decides: views, websockets and the API all ask here.
 A tenant that does not exist and one the person has no part in give the same 404: strangers learn nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, load_backend
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, resolve_url
@@ -25,6 +27,21 @@ class TenantRequest(HttpRequest):
     user: User
     tenant: Tenant
     membership: Membership
+
+
+def person_of_session(session: Mapping[str, Any]) -> User | None:
+    """
+    Whose sign-in a session holds; None for nobody's. What `django.contrib.auth.get_user` answers, but only looked at.
+
+    For websockets, whose answers set no cookie: Django would give the session another key, and Channels' own middleware
+    knows no SECRET_KEY_FALLBACKS and deletes the session of everybody who signed in before the key was changed.
+    """
+    backend, user_id = session.get(BACKEND_SESSION_KEY), session.get(SESSION_KEY)
+    if backend not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    user = load_backend(backend).get_user(user_id)
+    is_theirs = isinstance(user, User) and user.accepts_session(session.get(HASH_SESSION_KEY, ""))
+    return user if is_theirs else None
 
 
 def find_membership(user: Any, slug: str) -> Membership | None:

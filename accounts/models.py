@@ -11,6 +11,7 @@ from django.core.validators import RegexValidator, URLValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 from portal.fields import EncryptedTextField
 from portal.tenancy import TenantOwned, TenantQuerySet, Viewer
@@ -109,6 +110,15 @@ class User(AbstractUser):
 
     def __str__(self) -> str:
         return self.get_full_name() or self.email
+
+    def accepts_session(self, session_hash: str) -> bool:
+        """
+        Whether a session with this hash (HASH_SESSION_KEY) was made with the present password.
+
+        Under SECRET_KEY or one of SECRET_KEY_FALLBACKS, as `django.contrib.auth.get_user` asks it.
+        """
+        hashes = (self.get_session_auth_hash(), *self.get_session_auth_fallback_hash())
+        return any(constant_time_compare(each, session_hash) for each in hashes)
 
 
 class Role(models.TextChoices):

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.sessions.models import Session
-from django.utils.crypto import constant_time_compare
 
-from accounts.access import find_membership
+from accounts.access import find_membership, person_of_session
 from accounts.mfa_policy import kept_out
 from accounts.models import ApiToken, Membership
 from devices.grants import Capability, granted_to_members
@@ -31,7 +31,7 @@ class Visitor:
     user_id: int | None = None
     membership_pk: int | None = None
     session_key: str = field(default="", repr=False)
-    # Changes with the password: an old session then counts no longer.
+    # What the session keeps of the password it was made with: after a change it counts no longer.
     session_hash: str = field(default="", repr=False)
     token_pk: int | None = None
 
@@ -40,7 +40,7 @@ def find_visitor(scope: Mapping[str, Any], slug: str, *, now: datetime) -> Visit
     """
     Who asks to listen to the tenant called `slug`; None for strangers, and where there is no such tenant.
 
-    A bearer token with the scope `read`, else the session's person as `channels.auth` put them into the scope.
+    A bearer token with the scope `read`, else the session's person.
     """
     secret = bearer_of(scope)
     if secret is not None:
@@ -50,7 +50,8 @@ def find_visitor(scope: Mapping[str, Any], slug: str, *, now: datetime) -> Visit
         if token is None or ApiToken.Scope.READ not in token.scopes:
             return None
         return Visitor(token.tenant_id, token.sees_whole_tenant, token_pk=token.pk)
-    membership = find_membership(scope["user"], slug)
+    session = scope["session"]
+    membership = find_membership(person_of_session(session), slug)
     if membership is None:
         return None
     return Visitor(
@@ -58,8 +59,8 @@ def find_visitor(scope: Mapping[str, Any], slug: str, *, now: datetime) -> Visit
         membership.sees_whole_tenant,
         user_id=membership.user_id,
         membership_pk=membership.pk,
-        session_key=scope["session"].session_key or "",
-        session_hash=membership.user.get_session_auth_hash(),
+        session_key=session.session_key or "",
+        session_hash=session[HASH_SESSION_KEY],
     )
 
 
@@ -101,7 +102,6 @@ def _still_admitted(visitors: Collection[Visitor], *, now: datetime) -> set[Visi
         token.pk: token
         for token in ApiToken.objects.usable(now).filter(pk__in={visitor.token_pk for visitor in visitors})
     }
-    hashes = {membership.pk: membership.user.get_session_auth_hash() for membership in members.values()}
 
     def admitted(visitor: Visitor) -> bool:
         if visitor.token_pk is not None:
@@ -113,7 +113,7 @@ def _still_admitted(visitors: Collection[Visitor], *, now: datetime) -> set[Visi
             and membership.pk not in without_factor
             and membership.sees_whole_tenant == visitor.sees_whole_tenant
             and visitor.session_key in sessions
-            and constant_time_compare(hashes[membership.pk], visitor.session_hash)
+            and membership.user.accepts_session(visitor.session_hash)
         )
 
     return {visitor for visitor in visitors if admitted(visitor)}

@@ -15,7 +15,6 @@ from django.contrib.sessions.models import Session
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 
 from accounts.access import find_membership
 from accounts.models import ApiToken
@@ -101,8 +100,7 @@ def _unentitled(sessions: Collection[LiveSession], *, now: datetime) -> list[int
         if not session.session_key or session.viewer is None:
             return True  # not written down yet: the session is being opened at this moment
         sign_in = sign_ins.get(session.session_key, {})
-        return sign_in.get(SESSION_KEY) == str(session.viewer_id) and constant_time_compare(
-            sign_in.get(HASH_SESSION_KEY, ""), session.viewer.get_session_auth_hash()
-        )
+        is_theirs = sign_in.get(SESSION_KEY) == str(session.viewer_id)
+        return is_theirs and session.viewer.accepts_session(sign_in.get(HASH_SESSION_KEY, ""))
 
     return [session.pk for session in sessions if not is_entitled(session)]

@@ -13,9 +13,9 @@ django_application = get_asgi_application()  # sets Django up: whatever needs mo
 
 from django.urls import re_path  # noqa: E402
 
-from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from channels.sessions import SessionMiddlewareStack  # noqa: E402
 
 from events.admission import bearer_of  # noqa: E402
 from events.consumers import SERVER_SEND  # noqa: E402
@@ -24,7 +24,7 @@ from events.routing import websocket_urlpatterns  # noqa: E402
 from media.pacing import paced  # noqa: E402
 from portal.walls import unit_of_work  # noqa: E402
 
-sockets = AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+sockets = SessionMiddlewareStack(URLRouter(websocket_urlpatterns))
 sockets_for_own_pages = AllowedHostsOriginValidator(sockets)
 
 

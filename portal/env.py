@@ -27,6 +27,7 @@ class Environment:
 
     debug: bool
     secret_key: str = field(repr=False)
+    secret_key_fallbacks: list[str] = field(repr=False)
     field_encryption_keys: tuple[str, ...] = field(repr=False)
     allowed_hosts: list[str]
     csrf_trusted_origins: list[str]
@@ -116,6 +117,7 @@ def load(base_dir: Path, source: Mapping[str, str] | None = None) -> Environment
     return Environment(
         debug=debug,
         secret_key=secret_key,
+        secret_key_fallbacks=env.list("SECRET_KEY_FALLBACKS", default=[]),
         field_encryption_keys=keys,
         allowed_hosts=[host.strip() for host in hosts.split(",") if host.strip()],
         csrf_trusted_origins=env.list("CSRF_TRUSTED_ORIGINS", default=[]),

@@ -21,6 +21,7 @@ ENV = environment.load(BASE_DIR, {**os.environ, "DEBUG": "1"} if TESTING else No
 
 DEBUG = ENV.debug
 SECRET_KEY = ENV.secret_key
+SECRET_KEY_FALLBACKS = ENV.secret_key_fallbacks
 FIELD_ENCRYPTION_KEYS = ENV.field_encryption_keys
 ALLOWED_HOSTS = ENV.allowed_hosts
 CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins

@@ -6,6 +6,7 @@ import threading
 from datetime import timedelta
 from typing import Any
 
+from django.conf import LazySettings
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
@@ -18,7 +19,7 @@ from accounts.signals import ring_account_claimed
 from devices.models import Device
 from events import admission, broadcast, hub
 from events.models import Event
-from events.tests.conftest import OpenSocket, body_of, post_webhook
+from events.tests.conftest import OpenSocket, body_of, post_webhook, session_cookie
 from events.threads import in_thread
 from tests.support.cast import TenantCast, make_cast, make_user
 
@@ -470,6 +471,23 @@ async def test_open_socket_ends_when_its_person_may_no_longer_listen(
 
 async def test_revocation_is_looked_for_well_within_five_seconds():
     assert hub.LOOK_EVERY_S <= 2.5
+
+
+async def test_a_new_secret_key_ends_no_socket_and_signs_nobody_out(
+    cast: TenantCast, open_socket: OpenSocket, look_often: None, settings: LazySettings
+):
+    cookie = await in_thread(session_cookie, cast.ada)
+    before = await open_socket(headers={"cookie": cookie})
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another long and random one"
+    after = await open_socket(headers={"cookie": cookie})
+    await press(cast.ada_camera, 1)
+    assert await positions(before, 1) == await positions(after, 1) == [1]
+    assert await in_thread(Session.objects.count) == 1
+
+    settings.SECRET_KEY_FALLBACKS = []  # the old key counts no longer
+    assert await closed_with(after) == 4403
+    assert (await open_socket(headers={"cookie": cookie})).code == 4403
 
 
 async def test_open_socket_ends_when_its_token_is_revoked(

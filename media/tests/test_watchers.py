@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from http import HTTPStatus
 
+from django.conf import LazySettings
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
@@ -146,6 +147,15 @@ def test_others_go_on_watching(cast: TenantCast, watching: Client, grant: Grant,
 
     assert watchers.end_unentitled(now=timezone.now()) == 1
     assert LiveSession.objects.open().get().viewer == cast.owner.user
+
+
+def test_a_new_secret_key_cuts_nobody_off(watching: Client, ring: ScriptedServer, settings: LazySettings):
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another long and random one"
+    assert watchers.end_unentitled(now=timezone.now()) == 0
+
+    settings.SECRET_KEY_FALLBACKS = []  # the old key counts no longer
+    assert watchers.end_unentitled(now=timezone.now()) == 1
 
 
 def test_a_right_that_ends_is_noticed_well_within_five_seconds():

@@ -31,6 +31,10 @@ def test_a_complete_environment_is_taken():
     assert env.ring_api_url == "https://api.amazonvision.com"
     assert env.public_url == "https://portal.example"
     assert env.log_format == "json"
+    assert load(BASE, {**GOOD, "SECRET_KEY_FALLBACKS": "older,oldest"}).secret_key_fallbacks == [
+        "older",
+        "oldest",
+    ]
 
 
 def test_without_debug_every_missing_secret_is_named_at_once():

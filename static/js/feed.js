@@ -100,12 +100,12 @@ class Connection {
     this.socket = null;
     this.timers.forEach(clearTimeout);
     this.timers = [];
-    if (code === CLOSE_NOT_ALLOWED) {
-      this.end();
-      return;
-    }
     this.failures += 1;
     sayState("reconnecting");
+    if (code === CLOSE_NOT_ALLOWED) {
+      this.comeBackIfAllowed();
+      return;
+    }
     if (this.failures === 3) this.askWhetherAllowed();
     const pause = Math.min(RETRY_MOST_MS, RETRY_FIRST_MS * 2 ** (this.failures - 1));
     this.later(pause * (0.5 + Math.random()), () => this.open());
@@ -119,6 +119,14 @@ class Connection {
     } catch {
       // The line is down: trying goes on.
     }
+  }
+
+  /** Another role here, or another session of the same person: the page goes on with what is theirs now. */
+  async comeBackIfAllowed() {
+    await this.askWhetherAllowed();
+    if (this.ended) return;
+    document.dispatchEvent(new CustomEvent("portal:rights"));
+    this.hurry();
   }
 
   hurry() {
