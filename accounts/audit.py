@@ -127,7 +127,8 @@ def seal_waiting(entry: AuditEntry, tenant: Tenant) -> str:
 def _seal_holds(content: dict[str, Any], seal: str) -> bool:
     """True for a seal made with the current SECRET_KEY or one of SECRET_KEY_FALLBACKS."""
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
-    return any(hmac.compare_digest(_seal(content, key=key), seal) for key in keys)
+    # As bytes: what somebody wrote there past the portal may be more than ASCII, which strings refuse.
+    return any(hmac.compare_digest(_seal(content, key=key).encode(), seal.encode()) for key in keys)
 
 
 def _head_content(head: AuditHead, tenant: Tenant) -> dict[str, Any]:
@@ -136,33 +137,39 @@ def _head_content(head: AuditHead, tenant: Tenant) -> dict[str, Any]:
 
 def chain(tenant_id: int) -> int:
     """
-    Append the entries of a tenant that wait to its chain; return how many those were. Safe to run at any time.
+    Append entries of a tenant that wait to its chain; return how many those were. Safe to run at any time.
 
-    An entry whose own seal does not hold was not written by us, or was changed while it waited: it stays outside,
-    where `verify` reports it.
+    An entry whose own seal does not hold was not written by us, or was changed while it waited: it is set aside and
+    stays outside, where `verify` reports it, and looks at it once more.
     """
     with tenant_scope(tenant_id):
-        return _chain(tenant_id)
+        waiting = AuditEntry.objects.filter(tenant=tenant_id, sequence=None, is_set_aside=False)
+        count = 0
+        while not count and waiting.exists():
+            count = _chain(tenant_id, waiting.order_by("pk")[:CHAINED_AT_ONCE])
+        return count
 
 
-def _chain(tenant_id: int) -> int:
-    waiting = AuditEntry.objects.filter(tenant=tenant_id, sequence=None)
-    if not waiting.exists():
-        return 0
+def _chain(tenant_id: int, waiting: Iterable[AuditEntry]) -> int:
     count = 0
     with transaction.atomic():
         tenant = Tenant.objects.get(pk=tenant_id)
         head = _lock_head(tenant)
-        is_whole = (not head.last and not head.seal) or _seal_holds(_head_content(head, tenant), head.seal)
-        for entry in waiting.order_by("pk")[:CHAINED_AT_ONCE]:
+        is_whole = _is_fresh(head) or _seal_holds(_head_content(head, tenant), head.seal)
+        for entry in waiting:
+            # The changes an entry ever sees, past the guards of its own manager.
+            row = models.QuerySet(AuditEntry).filter(pk=entry.pk, sequence=None)
             if not _seal_holds(_content(entry, tenant), entry.hash):
                 logger.error("An audit entry was not written by the portal. entry=%s", entry.public_id)
+                row.update(is_set_aside=True)
                 continue
             entry.sequence, entry.previous_hash = head.last + 1, head.hash
             entry.hash = content_hash(chained_content(entry, tenant))
-            # The one change an entry ever sees, past the guards of its own manager.
-            models.QuerySet(AuditEntry).filter(pk=entry.pk, sequence=None).update(
-                sequence=entry.sequence, previous_hash=entry.previous_hash, hash=entry.hash
+            row.update(
+                sequence=entry.sequence,
+                previous_hash=entry.previous_hash,
+                hash=entry.hash,
+                is_set_aside=False,
             )
             head.last, head.hash = entry.sequence, entry.hash
             count += 1
@@ -174,6 +181,11 @@ def _chain(tenant_id: int) -> int:
     return count
 
 
+def _is_fresh(head: AuditHead) -> bool:
+    """Whether nothing was chained yet."""
+    return not head.last and not head.seal
+
+
 def _lock_head(tenant: Tenant) -> AuditHead:
     AuditHead.objects.get_or_create(tenant=tenant)
     return AuditHead.objects.select_for_update().get(tenant=tenant)
@@ -181,7 +193,7 @@ def _lock_head(tenant: Tenant) -> AuditHead:
 
 def chain_all() -> int:
     """Chain whatever waits in any tenant; return how many entries those were."""
-    waiting = AuditEntry.objects.filter(sequence=None).order_by()
+    waiting = AuditEntry.objects.filter(sequence=None, is_set_aside=False).order_by()
     with across_tenants("the sweeps find what is due, whichever tenant's it is"):
         tenant_ids = list(waiting.values_list("tenant", flat=True).distinct())
     return sum(map(chain, tenant_ids))
@@ -204,9 +216,12 @@ def verify(tenant: Tenant) -> Verdict:
     """
     Go through a tenant's whole chain and tell every entry that was changed, moved, added or is missing.
 
-    Reads one entry at a time. Entries that wait are chained first.
+    Reads one entry at a time. Entries that wait are chained first, and those set aside whose seal holds after all: their
+    SECRET_KEY was missing among the fallbacks, say.
     """
     chain(tenant.pk)
+    set_aside = AuditEntry.objects.for_tenant(tenant).filter(sequence=None, is_set_aside=True).order_by("pk")
+    _chain(tenant.pk, set_aside)
     verdict = Verdict()
     chained = AuditEntry.objects.for_tenant(tenant).exclude(sequence=None).order_by("sequence")
     for entry in chained.iterator(chunk_size=1000):
@@ -237,7 +252,7 @@ def _missing(first: int, last: int) -> str:
 
 def _problems_at_the_end(tenant: Tenant, found: Verdict) -> Iterator[str]:
     head = AuditHead.objects.filter(tenant=tenant).first()
-    if head is None:
+    if head is None or _is_fresh(head):
         if found.entries:
             yield "The head of the chain is missing."
         return

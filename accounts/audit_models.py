@@ -90,6 +90,8 @@ class AuditEntry(TenantOwned):
     previous_hash = models.CharField(max_length=64, blank=True, default="", editable=False)
     # Until it is chained: the seal it was written under, so that nobody slips an entry in or changes one that waits.
     hash = models.CharField(max_length=64, blank=True, default="", editable=False)
+    # Its seal did not hold when it was to be chained: no longer in the way of those that came after it.
+    is_set_aside = models.BooleanField(default=False, editable=False)
 
     objects = AuditQuerySet.as_manager()
 
@@ -106,7 +108,9 @@ class AuditEntry(TenantOwned):
         indexes = [
             models.Index(fields=["tenant", "-at"], name="accounts_audit_newest"),
             models.Index(
-                fields=["tenant"], condition=Q(sequence__isnull=True), name="accounts_audit_waiting"
+                fields=["tenant"],
+                condition=Q(sequence__isnull=True, is_set_aside=False),
+                name="accounts_audit_to_chain",
             ),
         ]
 

@@ -194,6 +194,38 @@ def test_an_entry_slipped_in_past_the_portal_is_not_taken_into_the_chain(cast: T
     assert str(forged.public_id) in problem
 
 
+def test_entries_slipped_in_do_not_keep_later_ones_out_of_the_chain(
+    cast: TenantCast, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("accounts.audit.CHAINED_AT_ONCE", 2)
+    for seal in ("", "f" * 64, "é", "no seal", "x"):
+        AuditEntry(tenant=cast.tenant, action="live.started", subject="device x", hash=seal).save()
+
+    write(cast.tenant, 3)
+    sweep_audit.func()
+    chain_all()
+
+    ours = AuditEntry.objects.filter(action="live.ended")
+    assert sorted(ours.values_list("sequence", flat=True)) == [1, 2, 3]
+    assert caplog.text.count("not written by the portal") == 5, (
+        "each is reported when it is set aside, and once"
+    )
+    assert len(verify(cast.tenant).problems) == 5
+
+
+def test_an_entry_whose_key_was_missing_for_a_while_is_chained_by_the_verification(
+    cast: TenantCast, settings: Any
+):
+    audit(tenant=cast.tenant, actor=None, action="a", subject="x")
+    key, settings.SECRET_KEY = settings.SECRET_KEY, "another one"
+    assert chain(cast.tenant.pk) == 0
+    assert len(verify(cast.tenant).problems) == 1
+
+    settings.SECRET_KEY_FALLBACKS = [key]
+    assert verify(cast.tenant).problems == []
+    assert AuditEntry.objects.get().sequence == 1
+
+
 def test_a_broken_seal_stays_broken_until_staff_seal_anew(cast: TenantCast):
     write(cast.tenant, 3)
     rewrite(cast.tenant, since=2)
