@@ -4,8 +4,11 @@ import os
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.urls import reverse
+
+from allauth.account.adapter import get_adapter
 
 from accounts.models import Tenant
 
@@ -27,6 +30,19 @@ def base_url(request: HttpRequest | None = None) -> str:
     if request is not None:
         return f"{request.scheme}://{request.get_host()}"
     return f"http://127.0.0.1:{os.environ.get('PORT', '8000')}"
+
+
+def client_address(request: HttpRequest) -> str:
+    """
+    The network address of whoever asks; "" where it cannot be told.
+
+    allauth's rule, which its own limits count by: what the one trusted proxy says (ALLAUTH_TRUSTED_PROXY_COUNT), and
+    without a proxy the other end of the connection. What a browser itself writes into X-Forwarded-For never counts.
+    """
+    try:
+        return str(get_adapter(request).get_client_ip(request))
+    except PermissionDenied:
+        return ""
 
 
 def redirect_url(tenant: Tenant, *, base: str) -> str:

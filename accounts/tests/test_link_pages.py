@@ -7,7 +7,8 @@ from django.utils import timezone
 
 import pytest
 
-from accounts.models import AuditEntry, Membership, RingAccount, Role
+from accounts import link_pages
+from accounts.models import AuditEntry, Membership, RingAccount, RingApp, Role, User
 from accounts.refusals import TEXTS, Refusal
 from accounts.tests.conftest import Linking, make_query
 from accounts.tests.scripted_ring import LOST, error
@@ -117,11 +118,46 @@ def test_unknown_tenants_are_not_found_and_nobody_may_post_there(linking: Linkin
     assert client.post("/ring/acme/link").status_code == 405
 
 
-def test_bad_links_do_not_fill_the_trail_without_end(linking: Linking, client, monkeypatch):
-    monkeypatch.setattr("accounts.link_pages.RECORDED_A_MINUTE", 3)
-    for _ in range(6):
-        client.get("/ring/acme/link")
-    assert len(reasons()) == 3
+BAD_LINK, BAD_ANSWER = "/ring/acme/link", "/accounts/ring/acme/login/callback/"
+
+
+def test_bad_links_do_not_fill_the_trail_without_end(
+    linking: Linking, ada: User, ada_client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    RingApp.objects.update(partner_initiated=True)
+    monkeypatch.setattr(link_pages, "RECORDED_OF_ONE", 3)
+    monkeypatch.setattr(link_pages, "RECORDED_OF_STRANGERS", 5)
+    for path in (BAD_LINK, BAD_ANSWER) * 4:
+        assert Client(REMOTE_ADDR="192.0.2.1").get(path).status_code == 400
+    assert len(reasons()) == 3, "of one address, whichever page it asks for"
+    for number in range(2, 9):
+        Client(REMOTE_ADDR=f"192.0.2.{number}").get(BAD_LINK)
+    assert len(reasons()) == 5, "of all addresses together"
+
+    make_tenant("globex")
+    Client(REMOTE_ADDR="192.0.2.1").get("/ring/globex/link")
+    assert len(reasons()) == 6, "one company's flood is not another's"
+    for _ in range(4):
+        assert ada_client.get(BAD_LINK).status_code == 400
+    assert len(reasons()) == 9, "and keeps nobody's own refusals out, who is signed in"
+
+
+def test_the_log_says_once_how_many_refusals_were_left_out(
+    linking: Linking, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(link_pages, "RECORDED_OF_ONE", 3)
+    clock = [1_800_000_000.0]
+    monkeypatch.setattr("accounts.limits.time", lambda: clock[0])
+    for _ in range(10):
+        client.get(BAD_LINK)
+    assert caplog.text.count("A link was refused") == 3, "a flood does not fill the log either"
+
+    clock[0] += 3600
+    for _ in range(5):
+        client.get(BAD_LINK)
+    [line] = [text for text in caplog.messages if "left out" in text]
+    assert line.endswith("count=7")
+    assert len(reasons()) == 6
 
 
 # --- confirming ----------------------------------------------------------------------------------------------------

@@ -571,7 +571,8 @@ def story(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[t
     monkeypatch.setattr("accounts.tokens.WAIT_FOR_WINNER_S", 0.0)
     monkeypatch.setattr("accounts.tokens._LOOK_AGAIN_S", 0.001)
     monkeypatch.setattr("accounts.linking.REASONS_A_MINUTE", 10**6)
-    monkeypatch.setattr("accounts.link_pages.RECORDED_A_MINUTE", 10**6)
+    monkeypatch.setattr("accounts.link_pages.RECORDED_OF_ONE", 10**6)
+    monkeypatch.setattr("accounts.link_pages.RECORDED", 10**6)
     monkeypatch.setattr("accounts.ring_views.CODES_A_MINUTE", 10**6)
     logging.disable(logging.ERROR)
     with serve(OurStory.ring):

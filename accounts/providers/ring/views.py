@@ -28,9 +28,9 @@ from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from accounts import linking, tasks
 from accounts.access import find_membership
 from accounts.addresses import base_url, redirect_url
-from accounts.audit import audit
 from accounts.connections import PREFIX, provider_of
 from accounts.limits import is_allowed
+from accounts.link_pages import write_down
 from accounts.models import RingAccount, RingApp, Tenant, User
 from accounts.providers.ring.refusals import TEXTS, Trouble
 from accounts.refusals import TEXTS as LINK_TEXTS
@@ -195,26 +195,14 @@ def _latest(account: RingAccount) -> RingAccount:
 
 def _refused(request: HttpRequest, tenant: Tenant, refused: LinkRefused) -> HttpResponse:
     """A refusal that linking has in common with the way from the Ring app."""
-    _write_down(request, tenant, str(refused.reason), audited=refused.audited)
+    if not refused.audited:
+        write_down(request, tenant, str(refused.reason))
     return _page(request, tenant, LINK_TEXTS[refused.reason])
 
 
 def _trouble(request: HttpRequest, tenant: Tenant, trouble: Trouble) -> HttpResponse:
-    _write_down(request, tenant, str(trouble), audited=False)
+    write_down(request, tenant, str(trouble))  # the reason, never the code or the state
     return _page(request, tenant, TEXTS[trouble])
-
-
-def _write_down(request: HttpRequest, tenant: Tenant, reason: str, *, audited: bool) -> None:
-    """The reason, never the code or the state. Anyone may call the callback, so it is written down so often and no more."""
-    logger.warning("A link that began here was refused. tenant=%s reason=%s", tenant.pk, reason)
-    if not audited and is_allowed(f"refused:{tenant.pk}", limit=120, window_s=60):
-        audit(
-            tenant=tenant,
-            actor=request.user if isinstance(request.user, User) else None,
-            action="link.refused",
-            subject=f"tenant {tenant.public_id}",
-            reason=reason,
-        )
 
 
 def _page(request: HttpRequest, tenant: Tenant, text: Any) -> HttpResponse:
