@@ -370,12 +370,32 @@ class ErasureAdmin(StaffAdmin):
         "asked_at",
         "next_attempt_at",
         "finished_at",
+        "has_stopped",
         "last_error",
     )
     list_select_related = ("company",)
-    list_filter = ("kind", "by_staff", ("finished_at", admin.EmptyFieldListFilter))
+    list_filter = (
+        "kind",
+        "by_staff",
+        ("finished_at", admin.EmptyFieldListFilter),
+        ("next_attempt_at", admin.EmptyFieldListFilter),
+    )
     search_fields = ("=public_id", "=company_ref", "=sha256")
     date_hierarchy = "asked_at"
+    actions: ClassVar[tuple[str, ...]] = ("start_again",)
+
+    @admin.display(boolean=True, description="given up")
+    def has_stopped(self, row: Erasure) -> bool:
+        return row.has_stopped
+
+    @admin.action(
+        description="Start the selected ones again, where they were given up", permissions=["change"]
+    )
+    def start_again(self, request: HttpRequest, queryset: QuerySet[Erasure]) -> None:
+        assert isinstance(request.user, User)  # noqa: S101 - the site admits staff only
+        now = timezone.now()
+        started = sum(erasure.start_again(erasure=row, actor=request.user, now=now) for row in queryset)
+        self.message_user(request, f"Started {started} again.", messages.SUCCESS)
 
 
 @admin.register(ErasedRingId)

@@ -158,7 +158,7 @@ def _chain(tenant_id: int, waiting: Iterable[AuditEntry]) -> int:
         is_whole = _is_fresh(head) or _seal_holds(_head_content(head, tenant), head.seal)
         for entry in waiting:
             # The changes an entry ever sees, past the guards of its own manager.
-            row = models.QuerySet(AuditEntry).filter(pk=entry.pk, sequence=None)
+            row: models.QuerySet[AuditEntry] = models.QuerySet(AuditEntry).filter(pk=entry.pk, sequence=None)
             if not _seal_holds(_content(entry, tenant), entry.hash):
                 logger.error("An audit entry was not written by the portal. entry=%s", entry.public_id)
                 row.update(is_set_aside=True)

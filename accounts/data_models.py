@@ -136,6 +136,11 @@ class Erasure(Work):
     def __str__(self) -> str:
         return str(self.public_id)
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it was given up: it goes on when staff start it again (`accounts.erasure.start_again`)."""
+        return self.finished_at is None and self.next_attempt_at is None
+
     def receipt(self) -> dict[str, Any]:
         """What the receipt says; its SHA-256 (`accounts.audit.content_hash`) is `sha256`."""
         return {

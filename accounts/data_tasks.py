@@ -25,11 +25,15 @@ def build_export(export_id: int) -> None:
 
 @task
 def run_erasure(erasure_id: int) -> None:
-    """Take one erasure to its end, or as far as it goes before this process dies."""
+    """One attempt to take an erasure to its end; what fails is tried again, and in the end given up until staff look."""
     with across_tenants("a deletion outlives its tenant, so it is no tenant's row"):
         row = take(Erasure.objects.all(), erasure_id, now=timezone.now(), lease=erasure.LEASE)
-    if row is not None:
+    if row is None:
+        return
+    try:
         erasure.work_on(row)
+    except Exception as error:  # whatever it is: it is neither lost nor tried for ever
+        erasure.put_off(row, error=error)
 
 
 @cron(IntervalTrigger(seconds=10))  # type: ignore[untyped-decorator]  # crontask has no types

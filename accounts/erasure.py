@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core import signing
 from django.core.mail import send_mail
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
@@ -54,6 +55,9 @@ GRACE: Final = timedelta(days=3)
 """How long a company can be kept after all: it concerns many people, and one of them clicked."""
 
 RECEIPT_KEPT: Final = timedelta(days=30)
+MAX_ATTEMPTS: Final = 12
+"""Over about eight hours, growing from half a minute; then staff have to look."""
+
 MAIL_ATTEMPTS: Final = 12
 _SALT: Final = "accounts.erasure"
 
@@ -88,6 +92,7 @@ def sole_ownerships(user: User, *, tenant: Tenant | None = None) -> list[Tenant]
 def erase_person(*, tenant: Tenant, user: User, now: datetime) -> Erasure:
     """Begin to delete what is held about a person at one company. Raises SoleOwner, UnderWay."""
     with transaction.atomic():
+        hold(user)
         _lay_down_ownership(user, tenant=tenant)
         return _begin(
             Erasure(kind=Kind.PERSON, user=user, company=tenant, company_ref=tenant.public_id),
@@ -97,6 +102,23 @@ def erase_person(*, tenant: Tenant, user: User, now: datetime) -> Erasure:
             tenants=[tenant],
             actor=user,
         )
+
+
+def hold(user: User) -> None:
+    """
+    Within a transaction: have the beginning of the person's deletion, and their claims of Ring accounts, wait for each other.
+
+    So a claim is there before the deletion begins, which then takes it along, or it comes after and is refused.
+    """
+    User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+
+
+def is_being_erased(*, tenant: Tenant, user: User, now: datetime) -> bool:
+    """Whether what a person links in a tenant would be deleted at once: they are being deleted, or the company is."""
+    ongoing = Erasure.objects.filter(finished_at=None)
+    theirs = Q(user=user, kind=Kind.ACCOUNT) | Q(user=user, kind=Kind.PERSON, company=tenant)
+    waits_for_its_day = Q(attempts=0, next_attempt_at__gt=now)
+    return ongoing.filter(theirs | (Q(kind=Kind.TENANT, company=tenant) & ~waits_for_its_day)).exists()
 
 
 def _lay_down_ownership(user: User, *, tenant: Tenant | None = None) -> None:
@@ -111,7 +133,7 @@ def _lay_down_ownership(user: User, *, tenant: Tenant | None = None) -> None:
         owned = owned.filter(tenant=tenant)
     with across_tenants("a person may own several companies, and each needs an owner when they go"):
         tenant_ids = list(owned.values_list("tenant", flat=True))
-        list(Tenant.objects.select_for_update().filter(pk__in=tenant_ids).order_by("pk"))
+        list(Tenant.objects.select_for_update(no_key=True).filter(pk__in=tenant_ids).order_by("pk"))
     if sole := sole_ownerships(user, tenant=tenant):
         raise SoleOwner(sole)
     with across_tenants("a person may own several companies, and each needs an owner when they go"):
@@ -121,6 +143,7 @@ def _lay_down_ownership(user: User, *, tenant: Tenant | None = None) -> None:
 def erase_account(*, user: User, now: datetime) -> Erasure:
     """Begin to delete a person altogether. From this moment they are signed out everywhere. Raises SoleOwner, UnderWay."""
     with transaction.atomic():
+        hold(user)
         _lay_down_ownership(user)
         begun = _begin(
             Erasure(kind=Kind.ACCOUNT, user=user),
@@ -250,19 +273,72 @@ def work_on(erasure: Erasure) -> None:
     if erasure.finished_at is not None:
         _send_receipt(erasure)
         return
+    if erasure.attempts > MAX_ATTEMPTS:
+        raise GaveUp  # every attempt so far ended with its process
     tally = _tally_of(erasure)
     if erasure.kind == Kind.TENANT:
         _erase_tenant(erasure, tally)
     elif erasure.user is not None:
-        tenants = [erasure.company] if erasure.kind == Kind.PERSON else _tenants_of(erasure.user)
-        for tenant in tenants:
-            if tenant is not None:
-                with tenant_scope(tenant):
-                    _erase_in(Scope(tenant, erasure.user), tally)
+        for tenant in _companies_of(erasure):
+            with tenant_scope(tenant):
+                _erase_in(Scope(tenant, erasure.user), tally)
         if erasure.kind == Kind.ACCOUNT:
             _erase_sign_in(erasure.user, tally)
     _finish(erasure)
     _send_receipt(erasure)
+
+
+class LinkedMeanwhile(Exception):
+    """Ring sent a code while a company was being deleted: the next attempt takes that along."""
+
+
+class GaveUp(Exception):
+    """There were MAX_ATTEMPTS."""
+
+
+def put_off(erasure: Erasure, *, error: Exception) -> None:
+    """After an attempt that failed: another one later, or none until staff start it again."""
+    from accounts.data_tasks import run_erasure
+
+    name, now = type(error).__name__, timezone.now()
+    if erasure.attempts >= MAX_ATTEMPTS:
+        erasure.finish_work(error=name)
+        logger.error("A deletion was given up. erasure=%s", erasure.public_id, exc_info=error)
+        return
+    pause = backoff(erasure.attempts, base_s=30, cap_s=3600)
+    erasure.retry_later(now=now, error=name, pause=pause)
+    enqueue_after(run_erasure, erasure.pk, now + pause)
+    logger.error("A deletion failed, and is tried again. erasure=%s", erasure.public_id, exc_info=error)
+
+
+def start_again(*, erasure: Erasure, actor: User, now: datetime) -> bool:
+    """Have staff take up a deletion that was given up, where it stopped; False when it was not."""
+    from accounts.data_tasks import run_erasure
+
+    with transaction.atomic():
+        stopped = Erasure.objects.filter(pk=erasure.pk, finished_at=None, next_attempt_at=None)
+        if not stopped.update(attempts=1, next_attempt_at=now, last_error=""):
+            return False
+        for tenant in _companies_of(erasure):
+            with tenant_scope(tenant):
+                audit(
+                    tenant=tenant,
+                    actor=actor,
+                    action="erasure.restarted",
+                    subject=f"erasure {erasure.public_id}",
+                    about_person=erasure.user,
+                    kind=str(erasure.kind),
+                    by_staff=True,
+                )
+        run_erasure.enqueue(erasure.pk)
+    return True
+
+
+def _companies_of(erasure: Erasure) -> list[Tenant]:
+    """Those whose data is deleted from: one, or for a whole account every one that knows the person."""
+    if erasure.kind == Kind.ACCOUNT:
+        return _tenants_of(erasure.user) if erasure.user is not None else []
+    return [erasure.company] if erasure.company is not None else []
 
 
 def cut_off(erasure: Erasure) -> None:
@@ -272,11 +348,9 @@ def cut_off(erasure: Erasure) -> None:
     Called by the request too, so that it happens now however busy the workers are. Not inside a transaction.
     """
     if erasure.user is not None:
-        tenants = [erasure.company] if erasure.kind == Kind.PERSON else _tenants_of(erasure.user)
-        for tenant in tenants:
-            if tenant is not None:
-                with tenant_scope(tenant):
-                    _cut_off(Scope(tenant, erasure.user), personal_data.nobody_counts)
+        for tenant in _companies_of(erasure):
+            with tenant_scope(tenant):
+                _cut_off(Scope(tenant, erasure.user), personal_data.nobody_counts)
 
 
 def _cut_off(scope: Scope, tally: Tally) -> None:
@@ -323,6 +397,9 @@ def _erase_tenant(erasure: Erasure, tally: Tally) -> None:
         # Whoever came to the portal for this company alone has no reason to be kept.
         _erase_sign_in(user, tally)
     with tenant_scope(tenant), transaction.atomic():
+        Tenant.objects.select_for_update().get(pk=tenant.pk)  # nothing that points at it is added any more
+        if RingAccount.objects.for_tenant(tenant).exists():
+            raise LinkedMeanwhile
         tally("memberships", Membership.objects.for_tenant(tenant).delete()[0])
         Erasure.objects.filter(company=tenant).exclude(pk=erasure.pk).update(company=None)
         tenant.delete()

@@ -20,7 +20,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from accounts import signals
+from accounts import erasure, signals
 from accounts.audit import about, audit
 from accounts.limits import is_allowed
 from accounts.models import Membership, RingAccount, RingApp, Role, Tenant, User
@@ -173,10 +173,14 @@ def claim_begun_here(account: RingAccount, *, config: RingConfig) -> RingAccount
     refusal: Refusal | None = None
     try:
         with transaction.atomic():
+            now = timezone.now()
+            is_being_erased = account.user is not None and _is_being_erased(account.tenant, account.user, now)
             received, known = _received_and_known(account, ring_user)
-            person, now = received.user, timezone.now()
+            person = received.user
             if person is None:  # deleted meanwhile
                 refusal = Refusal.NO_MATCH
+            elif is_being_erased:
+                refusal = Refusal.BEING_DELETED
             elif known is not None and known.user_id not in (None, person.pk):
                 refusal = Refusal.SOMEONE_ELSE
             if refusal is not None or person is None:
@@ -202,8 +206,19 @@ def claim_begun_here(account: RingAccount, *, config: RingConfig) -> RingAccount
         RingAccount.objects.filter(pk=account.pk, state=State.RECEIVED).delete()
         refusal = Refusal.ELSEWHERE
     if refusal is not None:
-        raise LinkRefused(refusal)
+        # A person who is being deleted gets no new entry, which would name them again.
+        raise LinkRefused(refusal, audited=refusal == Refusal.BEING_DELETED)
     return row
+
+
+def _is_being_erased(tenant: Tenant, person: User, now: datetime) -> bool:
+    """
+    Within the transaction that claims: no deletion of the person begins before it ends.
+
+    Else one could find half of a link: an account without its person, whose tokens nobody deletes any more.
+    """
+    erasure.hold(person)
+    return erasure.is_being_erased(tenant=tenant, user=person, now=now)
 
 
 def _whose_tokens(account: RingAccount, *, config: RingConfig) -> RingUser:
@@ -367,6 +382,8 @@ def claim(*, tenant: Tenant, user: User, query: LinkQuery, now: datetime) -> Rin
         raise LinkRefused(Refusal.SOMEONE_ELSE)
     try:
         with transaction.atomic():
+            if _is_being_erased(tenant, user, now):
+                raise LinkRefused(Refusal.BEING_DELETED, audited=True)
             won = RingAccount.objects.filter(
                 Q(user__isnull=True) | Q(user=user), pk=match.pk, state=State.UNCLAIMED
             ).update(

@@ -21,6 +21,7 @@ class Refusal(StrEnum):
     RING_REFUSED = "ring_refused"
     LINK_AGAIN = "link_again"
     NOT_SET_UP = "not_set_up"
+    BEING_DELETED = "being_deleted"
 
 
 class LinkRefused(Exception):
@@ -179,6 +180,15 @@ TEXTS: dict[Refusal, RefusalText] = {
         what_to_do="Tell the company's support. Once it is set up, tap Sign In in the Ring app again.",
         status=503,
         next_step=NextStep.ASK_THE_COMPANY,
+    ),
+    Refusal.BEING_DELETED: RefusalText(
+        title="Your data is being deleted",
+        what_happened="What this company holds about you is being deleted at this moment, and a new link would be deleted "
+        "with it.",
+        how_things_are="Nothing was linked, and the deletion goes on.",
+        what_to_do="Wait for the receipt, which comes by mail. To link after all, open the Ring app then, go to Apps, choose "
+        "this company and tap Sign In again.",
+        status=409,
     ),
 }
 

@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from accounts.ageing import AGEING, NOT_RENEWED, not_renewed
-from accounts.models import RingAccount
+from accounts.models import Erasure, RingAccount
 from events.models import Event, TenantPosition
 from media.models import Clip, FetchState, LiveSession
 from portal.models import WorkerHeartbeat
@@ -39,6 +39,7 @@ class _Installation(Collector):
         now = timezone.now()
         yield from _links(now)
         yield from _tasks(now)
+        yield from _erasures()
         yield from _events()
         yield from _media()
 
@@ -107,6 +108,15 @@ def _tasks(now: datetime) -> Iterator[Metric]:
     yield oldest
     yield GaugeMetricFamily(
         "portal_workers", "Workers with a sign of life.", value=WorkerHeartbeat.objects.count()
+    )
+
+
+def _erasures() -> Iterator[Metric]:
+    stopped = Erasure.objects.filter(finished_at=None, next_attempt_at=None)
+    yield GaugeMetricFamily(
+        "portal_erasures_given_up",
+        "Deletions that failed too often: staff look why, and start them again in the admin.",
+        value=stopped.count(),
     )
 
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from accounts.models import RingAccount
+from accounts.models import Erasure, RingAccount
 from accounts.tasks import refresh_account
 from events.models import Event, TenantPosition
 from tests.support.cast import NOW, TenantCast, make_cast
@@ -46,6 +46,9 @@ def test_links_events_and_tasks_are_counted(acme: TenantCast):
     of = {"tenant": acme.tenant, "event_type": "x", "occurred_at": NOW, "received_at": NOW}
     Event.objects.create(**of, request_id="a", position=1, last_error="KeyError")
     Event.objects.create(**of, request_id="b", position=2, last_error="KeyError", next_attempt_at=NOW)
+    Erasure.objects.create(kind="account", last_error="OSError")
+    Erasure.objects.create(kind="account", next_attempt_at=NOW)
+    Erasure.objects.create(kind="account", finished_at=NOW, sha256="ab")
     refresh_account.enqueue(1)
     refresh_account.using(run_after=now + timedelta(hours=1)).enqueue(2)
 
@@ -57,6 +60,7 @@ def test_links_events_and_tasks_are_counted(acme: TenantCast):
     assert numbers["portal_tokens_ageing", ""] == 1
     assert numbers["portal_events_recorded_total", ""] == 7
     assert numbers["portal_events_failed", ""] == 1
+    assert numbers["portal_erasures_given_up", ""] == 1
     assert numbers["portal_tasks_ready", "default"] == 1
     assert 0 <= numbers["portal_tasks_ready_oldest_seconds", "default"] < 60
 

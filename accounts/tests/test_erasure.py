@@ -6,7 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from django.core import mail
+from django.core.files.storage import FileSystemStorage
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 import pytest
@@ -34,7 +36,8 @@ from events.services import Arrival, record
 from media.models import Clip, LiveSession
 from portal.walls import unit_of_work
 from ring.documents import parse_delivery
-from tests.support.cast import NOW, TenantCast, make_cast, make_membership
+from tests.support.cast import NOW, PASSWORD, TenantCast, make_cast, make_membership
+from tests.support.signin import staff_client
 
 pytestmark = pytest.mark.django_db
 
@@ -305,6 +308,55 @@ def test_whatever_dies_the_next_worker_goes_on_and_the_counts_are_right(
         key: done.counts[key] for key in ("clips", "files", "events", "webhooks", "Ring accounts", "sign-ins")
     }
     assert counted == {"clips": 3, "files": 9, "events": 3, "webhooks": 7, "Ring accounts": 1, "sign-ins": 1}
+
+
+def test_what_fails_is_tried_again_with_pauses_then_given_up_until_staff_start_it_again(
+    cast: TenantCast, monkeypatch: pytest.MonkeyPatch
+):
+    needles = ada_is(cast)
+    ada = client_of("ada@acme.example")
+    receipt = ada.post("/t/acme/settings/data/delete/", {"typed": "ada@acme.example"})["Location"]
+    begun = Erasure.objects.get()
+    pauses = []
+    with monkeypatch.context() as broken:
+
+        def fail(storage: FileSystemStorage, name: str) -> None:
+            raise PermissionError(name)
+
+        broken.setattr(FileSystemStorage, "delete", fail)
+        for _ in range(erasure.MAX_ATTEMPTS - 1):
+            Erasure.objects.update(next_attempt_at=timezone.now())
+            asked_at = timezone.now()
+            run_erasure.func(begun.pk)
+            begun.refresh_from_db()
+            assert begun.next_attempt_at is not None and begun.last_error == "PermissionError"
+            pauses.append(begun.next_attempt_at - asked_at)
+        Erasure.objects.update(next_attempt_at=timezone.now())
+        run_erasure.func(begun.pk)
+    assert timedelta(seconds=20) < pauses[0] < pauses[3] < pauses[-1] < timedelta(hours=2)
+    sweep_data.func()
+    work()
+    assert Erasure.objects.get().has_stopped, "nobody tries any more"
+    assert "Those who run the portal see it" in ada.get(receipt).content.decode()
+
+    staff = staff_client(User.objects.create_superuser("staff@portal.example", PASSWORD))
+    changelist = reverse("admin:accounts_erasure_changelist")
+    staff.post(changelist, {"action": "start_again", "_selected_action": [begun.pk]})
+    work()
+
+    done = Erasure.objects.get()
+    assert done.finished_at is not None and done.counts["files"] == 9
+    assert rows_that_mention(*needles[2:]) == []
+    restarted = AuditEntry.objects.get(action="erasure.restarted")
+    assert restarted.actor is not None and restarted.detail["by_staff"] is True
+
+
+def test_a_deletion_whose_every_attempt_dies_is_given_up_too(cast: TenantCast):
+    begun = erasure.erase_account(user=cast.ada.user, now=timezone.now())
+    Erasure.objects.update(attempts=erasure.MAX_ATTEMPTS)
+    work()
+    begun.refresh_from_db()
+    assert begun.has_stopped and begun.last_error == "GaveUp"
 
 
 @pytest.mark.django_db(transaction=True)

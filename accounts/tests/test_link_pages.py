@@ -7,8 +7,9 @@ from django.utils import timezone
 
 import pytest
 
-from accounts import link_pages
-from accounts.models import AuditEntry, Membership, RingAccount, RingApp, Role, User
+from accounts import erasure, link_pages
+from accounts.data_tasks import run_erasure
+from accounts.models import AuditEntry, AuditPerson, Erasure, Membership, RingAccount, RingApp, Role, User
 from accounts.refusals import TEXTS, Refusal
 from accounts.tests.conftest import Linking, make_query
 from accounts.tests.scripted_ring import LOST, error
@@ -165,6 +166,40 @@ def test_the_log_says_once_how_many_refusals_were_left_out(
 
 def confirm(client: Client):
     return client.post(CONFIRM)
+
+
+def test_while_ones_data_is_deleted_linking_is_refused_with_the_reason(
+    linking: Linking, make_unclaimed, ada, ada_client
+):
+    Membership.objects.create(tenant=linking.tenant, user=ada, role=Role.CUSTOMER)
+    account = make_unclaimed()
+    linking.arrive(ada_client)
+    begun = erasure.erase_person(tenant=linking.tenant, user=ada, now=timezone.now())
+
+    assert refused_as(confirm(ada_client), Refusal.BEING_DELETED)
+    account.refresh_from_db()
+    assert (account.state, account.user) == (State.UNCLAIMED, None)
+    run_erasure.func(begun.pk)
+    assert not AuditPerson.objects.filter(user=ada).exists(), "the refusal names nobody who is deleted"
+
+    linking.arrive(ada_client)
+    assert confirm(ada_client).status_code == 302, "afterwards one may come back"
+    assert linking.account.state == State.LINKED
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_company_takes_links_until_its_deletion_begins(
+    linking: Linking, make_unclaimed, ada, ada_client, has_begun: bool
+):
+    make_unclaimed()
+    linking.arrive(ada_client)
+    now = timezone.now()
+    begun = erasure.erase_tenant(tenant=linking.tenant, actor=ada, now=now)
+    if has_begun:
+        Erasure.objects.filter(pk=begun.pk).update(next_attempt_at=now)
+
+    answer = confirm(ada_client)
+    assert refused_as(answer, Refusal.BEING_DELETED) if has_begun else answer.status_code == 302
 
 
 def test_confirming_links_and_shows_the_devices(linking: Linking, make_unclaimed, ada, ada_client):
