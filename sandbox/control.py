@@ -9,13 +9,14 @@ from aiohttp import web
 
 from sandbox.answers import Problem
 from sandbox.api import READ_ONLY_SCOPE
+from sandbox.chaos import Chaos
 from sandbox.faults import Fault
 from sandbox.happenings import VIA
 from sandbox.knobs import KNOBS
 from sandbox.linking import CodeOptions
 from sandbox.loopback import require_loopback
 from sandbox.scenarios import SCENARIOS, Scene
-from sandbox.webhooks import SIGNATURES, Delivery, SendOptions
+from sandbox.webhooks import LOST_STATES, SIGNATURES, Delivery, SendOptions
 from sandbox.world import App, Integration
 
 if TYPE_CHECKING:
@@ -121,7 +122,11 @@ class Control:
             web.post("/control/unlink", self.unlink),
             web.post("/control/events", self.event),
             web.get("/control/deliveries", self.deliveries),
+            web.post("/control/deliveries/replay", self.replay_all),
             web.post("/control/deliveries/{delivery}/replay", self.replay),
+            web.get("/control/chaos", self.chaos),
+            web.post("/control/chaos", self.bring_chaos),
+            web.delete("/control/chaos", self.end_chaos),
             web.get("/control/requests", self.requests),
             web.delete("/control/requests", self.clear_requests),
             web.get("/control/sessions", self.sessions),
@@ -170,6 +175,7 @@ class Control:
             raise Problem(400, "The clock can be moved by a few years, not further.")
         self.world.clock_offset_ms = offset_ms
         self.world.scale_clock(scale)
+        self.sandbox.webhooks.clock_moved()
         return web.json_response({"now_ms": self.world.now_ms(), "scale": scale})
 
     async def age(self, request: web.Request) -> web.Response:
@@ -275,8 +281,11 @@ class Control:
         via = body.text("via", "both")
         if via not in VIA:
             raise Problem(400, f"via must be one of {', '.join(VIA)}.")
+        at_ms, every_ms = body.moment_ms("at_ms"), int(body.number("every_ms", 1000))
+        if at_ms is not None and not 0 < at_ms + (int(count) - 1) * every_ms < FAR_FUTURE_MS:
+            raise Problem(400, "every_ms leads out of all time.")
         sent: list[Delivery] = []
-        for _ in range(int(count)):
+        for number in range(int(count)):
             if "device" in body:
                 sent += await self.sandbox.happenings.at_device(
                     integration.account,
@@ -284,7 +293,7 @@ class Control:
                     event_type,
                     to=[integration],
                     sub_type=body.text("sub_type", ""),
-                    at_ms=body.moment_ms("at_ms"),
+                    at_ms=None if at_ms is None else at_ms + number * every_ms,
                     component_ids=body.texts("component_ids"),
                     options=options,
                     via=via,
@@ -364,6 +373,24 @@ class Control:
         if delivery is None or delivery.client_id not in self.world.apps:
             raise Problem(404, "There is no such delivery.")
         self.sandbox.webhooks.replay(delivery)
+        return _done()
+
+    async def replay_all(self, request: web.Request) -> web.Response:
+        state = (await Body.of(request)).text("state", "dead")
+        found = next((known for known in LOST_STATES if known == state), None)
+        if found is None:
+            raise Problem(400, f"state must be one of {', '.join(LOST_STATES)}.")
+        return web.json_response({"replayed": self.sandbox.webhooks.replay_all(found)})
+
+    async def chaos(self, request: web.Request) -> web.Response:
+        return web.json_response(asdict(self.sandbox.webhooks.chaos))
+
+    async def bring_chaos(self, request: web.Request) -> web.Response:
+        self.sandbox.webhooks.bring((await Body.of(request)).build(Chaos))
+        return await self.chaos(request)
+
+    async def end_chaos(self, request: web.Request) -> web.Response:
+        self.sandbox.webhooks.bring(Chaos())
         return _done()
 
     async def requests(self, request: web.Request) -> web.Response:

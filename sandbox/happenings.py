@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 HISTORY_TYPES = {"motion_detected": "motion", "button_press": "ding"}
 EVENT_LENGTH_MS = 20_000
+SAME_MOMENT_MS = 10_000
 VIA = ("both", "webhook", "history")
 
 CHANGEABLE: dict[str, type] = {
@@ -34,6 +35,7 @@ class Happenings:
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.world = sandbox.world
+        self._last_ms: dict[tuple[str, str], int] = {}
 
     async def at_device(
         self,
@@ -54,7 +56,7 @@ class Happenings:
 
         `via`: one of VIA. "history": no webhook ever tells it; "webhook": the history forgets it.
         """
-        at_ms = at_ms or self.world.now_ms()
+        at_ms = at_ms or self._moment(account, device_key)
         device = self.world.accounts[account].devices[device_key]
         if event_type in {"device_online", "device_offline"}:
             await self._set_online(account, device, event_type == "device_online")
@@ -78,6 +80,14 @@ class Happenings:
             for integration in to
         ]
         return [delivery for delivery in sent if delivery is not None]
+
+    def _moment(self, account: str, device_key: str) -> int:
+        """Now; a device does no two things in the same millisecond, for their ids are made of it (contract 9.2)."""
+        now_ms, last_ms = self.world.now_ms(), self._last_ms.get((account, device_key), 0)
+        # Further ahead, it is the clock that was set back.
+        moment = last_ms + 1 if 0 <= last_ms - now_ms < SAME_MOMENT_MS else now_ms
+        self._last_ms[account, device_key] = moment
+        return moment
 
     def record(
         self,

@@ -43,7 +43,7 @@ KNOBS: dict[str, Knob] = {
     "plan_gating": Knob(_ON_OFF, "false: a home without a Ring plan still gives data and events (14)."),
     "media_force": Knob(FORCEABLE, "The answer of clips and images (11)."),
     "sub_type_position": Knob(
-        ("attributes", "data", "both"), "Where an event's sub type stands (18 row 14)."
+        ("attributes", "data", "both"), "Where an event's sub type stands (9.5; 18 row 14)."
     ),
     "history_next_on_empty": Knob(_ON_OFF, "links.next also at the end of the history (18 row 20)."),
 }

@@ -350,14 +350,19 @@ class Pages:
             f"<tr><td>{self._clock(s.opened_ms)}</td><td>{escape(s.device)}</td><td>{escape(s.end_reason) if s.ended_ms else 'open'}</td></tr>"
             for s in list(self.sandbox.media.ledger.values())[-20:][::-1]
         )
-        dead = self._delivery_rows(
-            [d for d in self._newest(None) if d.state == "dead"], "No webhook was given up.", replay=True
-        )
+        given_up = [d for d in self._newest(None) if d.state == "dead"]
+        dead = self._delivery_rows(given_up[:40], "No webhook was given up.", replay=True)
+        if len(given_up) > 1:
+            dead += (
+                '<form method="post" action="/developer/deliveries/replay"><input type="hidden" name="state" value="dead">'
+                f'<p><button data-testid="replay-dead">Send all {len(given_up)} again</button></p></form>'
+            )
         waiting = sum(fault.times for fault in self.sandbox.faults.waiting)
         body = (
             "<h1>Developer</h1><p class=lead>What went out and what came in. The control plane for tests is under <code>/control/</code>.</p>"
             '<p><a class="button" data-testid="scenarios" href="/developer/scenarios">Scenarios</a> '
-            '<a class="button" data-testid="knobs" href="/developer/knobs">Knobs</a></p>'
+            '<a class="button" data-testid="knobs" href="/developer/knobs">Knobs</a> '
+            '<a class="button" data-testid="chaos" href="/developer/chaos">Chaos</a></p>'
             + (f'<p class="note">{waiting} ordered faults wait for their route.</p>' if waiting else "")
             + f"<h2>Dead letters</h2>{dead}"
             f"<h2>Deliveries</h2>{self._delivery_rows(self._newest(None)[:40], 'Nothing was sent yet.', replay=True)}"
@@ -380,7 +385,7 @@ class Pages:
 
     def _delivery_rows(self, found: list[Delivery], empty: str, *, replay: bool = False) -> str:
         rows = "".join(self._delivery_row(delivery, replay) for delivery in found)
-        heads = ("Time", "Event", "State", "App", "Tries", *([""] if replay else []))
+        heads = ("Time", "Event", "State", "App", "Tries", "Chaos", *([""] if replay else []))
         return _table(heads, rows, empty)
 
     def _delivery_row(self, d: Delivery, replay: bool) -> str:
@@ -394,7 +399,7 @@ class Pages:
         )
         return (
             f"<tr><td>{self._clock(d.created_ms)}</td><td>{escape(d.type)}</td>"
-            f'<td><span class="state {d.state}">{state}{detail}</span></td><td>{escape(app.name if app else d.client_id)}</td><td>{len(d.attempts)}</td>{again if replay else ""}</tr>'
+            f'<td><span class="state {d.state}">{state}{detail}</span></td><td>{escape(app.name if app else d.client_id)}</td><td>{len(d.attempts)}</td><td>{escape(d.fate)}</td>{again if replay else ""}</tr>'
         )
 
     def problem(self, problem: Problem) -> web.Response:

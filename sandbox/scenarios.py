@@ -1,4 +1,4 @@
-"""The ways linking goes in practice, each set up by one order: what Ring does is done, and the rest is said (contract 17.3)."""
+"""What happens in practice, each set up by one order: what Ring does is done, and the rest is said (contract 17.3)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sandbox.answers import Problem
+from sandbox.chaos import Chaos
 from sandbox.faults import Fault
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from sandbox.world import App, Integration
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
+FLAPS = 5
+STORM_EVENTS = 200
 
 Result = dict[str, Any]
 
@@ -50,6 +53,26 @@ class Scene:
                 409, "This scenario begins with a completed link: play happy-link to its end first."
             )
         return found
+
+    def cameras(self) -> list[str]:
+        """The shared devices with video, the doorbell first. Raises Problem 409 when none is shared."""
+        home = self.sandbox.world.accounts[self.account].devices
+        shared = [home[key] for key in self.link.devices if home[key].has_video and not home[key].removed]
+        if not shared:
+            raise Problem(409, "This scenario needs a camera that is shared.")
+        return [device.key for device in sorted(shared, key=lambda device: device.kind != "doorbell")]
+
+    async def happen(self, device: str, event_type: str, *, ago_s: float = 0, sub_type: str = "") -> int:
+        """Let it happen so long ago, tell the app; return how many webhooks that made."""
+        sent = await self.sandbox.happenings.at_device(
+            self.account,
+            device,
+            event_type,
+            to=[self.link],
+            sub_type=sub_type,
+            at_ms=self.sandbox.world.now_ms() - round(ago_s * 1000) if ago_s else None,
+        )
+        return len(sent)
 
     def fault(self, route: str, kind: str, **rest: Any) -> None:
         self.sandbox.faults.add(Fault(route, kind, **rest))
@@ -159,6 +182,51 @@ async def _late_removal(scene: Scene) -> Result:
     return result
 
 
+async def _delivery_visit(scene: Scene) -> Result:
+    door, drive = scene.cameras()[0], scene.cameras()[-1]
+    steps = (
+        (drive, "motion_detected", 40, "vehicle"),
+        (door, "motion_detected", 25, "human"),
+        (door, "button_press", 20, ""),
+        (door, "motion_detected", 12, "package_delivery"),
+        (drive, "motion_detected", 5, "vehicle"),
+    )
+    told = [await scene.happen(device, kind, ago_s=ago, sub_type=sub) for device, kind, ago, sub in steps]
+    return {"webhooks": sum(told)}
+
+
+async def _device_flap(scene: Scene) -> Result:
+    door = scene.cameras()[0]
+    # Told newest first: what came last is not what is true.
+    told = 0
+    for step in range(FLAPS * 2):
+        told += await scene.happen(
+            door, "device_offline" if step % 2 else "device_online", ago_s=1 + step * 4
+        )
+    scene.sandbox.world.accounts[scene.account].devices[door].online = True
+    return {"webhooks": told}
+
+
+async def _subscription_lapse(scene: Scene) -> Result:
+    happenings, link = scene.sandbox.happenings, scene.link
+    subscription = happenings.begin_subscription(link, trial=False, devices=list(link.devices), days=30)
+    begun = scene.sandbox.webhooks.newest(scene.app.client_id)
+    await scene.sandbox.webhooks.tried(begun, 5.0)
+    await happenings.change_plan(scene.sandbox.world.accounts[scene.account], False)
+    return {"subscription": subscription.id}
+
+
+async def _storm(scene: Scene) -> Result:
+    webhooks, cameras = scene.sandbox.webhooks, scene.cameras()
+    before = webhooks.chaos
+    webhooks.bring(Chaos(seed=1, duplicate=0.3, delay=0.2, reorder=0.3, storm=0.5, burst=50))
+    told = 0
+    for number in range(STORM_EVENTS):
+        told += await scene.happen(cameras[number % len(cameras)], "motion_detected", sub_type="human")
+    webhooks.bring(before)
+    return {"webhooks": told}
+
+
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -266,6 +334,38 @@ SCENARIOS = {
             "Open redirect_url and confirm.",
             "The late webhooks are answered with 200 and end nothing: the new link is completed.",
             _late_removal,
+        ),
+        Scenario(
+            "delivery-visit",
+            "A delivery",
+            "A van comes, a person walks to the door, rings, leaves a parcel, and the van drives off: 40 seconds, five webhooks.",
+            "Look at the events.",
+            "Five events, in the order in which they happened, with the words for vehicle, person and package.",
+            _delivery_visit,
+        ),
+        Scenario(
+            "device-flap",
+            "A device that loses its network again and again",
+            "Five times gone and back, told in the wrong order: the newest, online, came first.",
+            "Look at the device.",
+            "It is online: what happened last counts, not what was told last.",
+            _device_flap,
+        ),
+        Scenario(
+            "subscription-lapse",
+            "The plan ends",
+            "A subscription of your app began; then the home's Ring plan lapsed, which ended it.",
+            "Ask for the devices, then let the plan resume under Home.",
+            "No retries against the 403; what needs a plan says so until it is back.",
+            _subscription_lapse,
+        ),
+        Scenario(
+            "storm",
+            "A storm of webhooks",
+            "Two hundred motions at once, in bursts: many twice, many late, many out of order, and half of your answers are lost.",
+            "Watch the events and GET /control/deliveries.",
+            "Two hundred events, each once, though some four hundred webhooks came.",
+            _storm,
         ),
     )
 }

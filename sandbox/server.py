@@ -18,6 +18,7 @@ from sandbox.answers import Problem
 from sandbox.api import PartnerApi
 from sandbox.authorize import Authorize
 from sandbox.control import Control
+from sandbox.delivering import Delivering
 from sandbox.faults import Faults, HtmlAnswer
 from sandbox.happenings import Happenings
 from sandbox.linking import Linking
@@ -227,7 +228,15 @@ class Sandbox:
         self._accept_token()
         main = web.Application(middlewares=[self._every_request], client_max_size=BODY_LIMIT_BYTES)
         main.add_routes([web.get("/healthz", self._health)])
-        for part in (self.api, self.media, Control(self), self.pages, Workbench(self), self.authorize):
+        for part in (
+            self.api,
+            self.media,
+            Control(self),
+            self.pages,
+            Workbench(self),
+            Delivering(self),
+            self.authorize,
+        ):
             main.add_routes(part.routes())
         downloads = web.Application(middlewares=[self._every_request])
         downloads.add_routes(self.media.download_routes())

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import aiohttp
+
+from sandbox.chaos import ORDINARY, Chaos, Dice, Fate
 
 if TYPE_CHECKING:
     from sandbox.server import Sandbox
@@ -21,11 +25,16 @@ if TYPE_CHECKING:
 # After attempt n the pause RETRY_DELAYS_S[n - 1]: 7 attempts in all (contract 9.3).
 RETRY_DELAYS_S = (1, 5, 30, 120, 600, 3600)
 TIMEOUT_S = 5.0
-JOURNAL_LENGTH = 1000
+JOURNAL_LENGTH = 10_000
+# So many are on the wire at once; the others wait their turn, which is no part of the 5 s.
+LINES = 100
+# What waits to be overtaken, or for its burst to be complete, waits no longer than this.
+PATIENCE_S = 2.0
 KEPT_OVER_RESTART = 300
 SIGNATURES = ("valid", "invalid", "bare")
 
-State = Literal["waiting", "delivered", "refused", "dead"]
+State = Literal["waiting", "delivered", "refused", "dead", "dropped"]
+LOST_STATES: tuple[State, ...] = ("dead", "dropped", "refused")
 
 
 class SendOptions(TypedDict, total=False):
@@ -44,7 +53,8 @@ class Delivery:
     One webhook and every attempt at it.
 
     `waiting` while attempts are left, then `delivered` (2xx), `refused` (any other answer below 500, never tried
-    again) or `dead`. `tries` counts the attempts since it was last sent from the start.
+    again) or `dead`; `dropped` when chaos took it before the first. `tries` counts the attempts since it was last sent
+    from the start, `fate` says what chaos does to it, `answers_lost` how many good answers are still to be lost.
     """
 
     id: str
@@ -60,6 +70,8 @@ class Delivery:
     account: str = ""
     created_ms: int = 0
     tries: int = 0
+    fate: str = ""
+    answers_lost: int = 0
 
 
 def sign(body: bytes, key: str) -> str:
@@ -82,6 +94,29 @@ class Webhooks:
         self.journal: dict[str, Delivery] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._tried: dict[str, asyncio.Event] = {}
+        self._lines = asyncio.Semaphore(LINES)
+        self._dice = Dice()
+        self._overtaken: dict[str, tuple[int, asyncio.Event]] = {}
+        self._burst: list[asyncio.Event] = []
+        self._clock_moved = asyncio.Event()
+
+    # --- chaos ---
+
+    @property
+    def chaos(self) -> Chaos:
+        """The orders in force."""
+        return self._dice.chaos
+
+    def bring(self, chaos: Chaos) -> None:
+        """Let these orders meet every webhook from now on, beginning with the seed's first draw. Raises Problem."""
+        chaos.check()
+        self._dice = Dice(chaos)
+        self._let_go(self._burst)
+
+    def clock_moved(self) -> None:
+        """The virtual clock was set: whatever waits for a moment looks again."""
+        self._clock_moved.set()
+        self._clock_moved = asyncio.Event()
 
     # --- sending ---
 
@@ -131,16 +166,52 @@ class Webhooks:
             account=integration.account,
             created_ms=self.world.now_ms(),
         )
-        self.journal[delivery.id] = delivery
-        self._forget_the_oldest()
-        self._start(delivery)
+        fate = self._dice.throw()
+        delivery.fate, delivery.answers_lost = fate.words(), fate.answers_lost
+        self._pass_by()
+        if fate.dropped:
+            delivery.state = "dropped"
+            self._note(delivery)
+            return delivery
+        self._note(delivery)
+        self._start(delivery, fate)
+        if fate.doubled:
+            copy = replace(
+                delivery, id=str(uuid.uuid4()), attempts=[], fate="the second copy", answers_lost=0
+            )
+            self._note(copy)
+            self._start(copy)
         return delivery
 
+    def _note(self, delivery: Delivery) -> None:
+        self.journal[delivery.id] = delivery
+        self._forget_the_oldest()
+
     def replay(self, delivery: Delivery) -> None:
-        """Send it again from the start of the schedule, with the old body; earlier attempts stay in the journal."""
+        """
+        Send it again from the start of the schedule, with the old body; earlier attempts stay in the journal.
+
+        Chaos leaves a replay alone.
+        """
         self._stop(delivery.id)
-        delivery.state, delivery.tries, delivery.next_attempt_ms = "waiting", 0, None
+        delivery.state, delivery.tries, delivery.next_attempt_ms, delivery.answers_lost = (
+            "waiting",
+            0,
+            None,
+            0,
+        )
         self._start(delivery)
+
+    def replay_all(self, state: State) -> int:
+        """Send all of a state again, oldest first; return how many."""
+        found = [d for d in self.journal.values() if d.state == state and d.client_id in self.world.apps]
+        for delivery in found:
+            self.replay(delivery)
+        return len(found)
+
+    def newest(self, client_id: str, count: int = 1) -> list[Delivery]:
+        """The app's last deliveries, newest first."""
+        return [d for d in reversed(self.journal.values()) if d.client_id == client_id][:count]
 
     async def tried(self, deliveries: list[Delivery], timeout_s: float) -> None:
         """Wait until each was tried once, or the time is up."""
@@ -154,6 +225,8 @@ class Webhooks:
         """Stop everything on its way and forget the journal."""
         self.stop()
         self.journal.clear()
+        self._overtaken.clear()
+        self._dice = Dice()
 
     def stop(self) -> None:
         for delivery_id in list(self._running):
@@ -161,6 +234,7 @@ class Webhooks:
 
     def _stop(self, delivery_id: str) -> None:
         task = self._running.pop(delivery_id, None)
+        self._overtaken.pop(delivery_id, None)
         self._tried.pop(delivery_id, None)
         if task is not None:
             task.cancel()
@@ -173,9 +247,9 @@ class Webhooks:
             self._stop(oldest)
             del self.journal[oldest]
 
-    def _start(self, delivery: Delivery) -> None:
+    def _start(self, delivery: Delivery, fate: Fate = ORDINARY) -> None:
         self._tried[delivery.id] = asyncio.Event()
-        task = asyncio.create_task(self._deliver(delivery))
+        task = asyncio.create_task(self._deliver(delivery, self._waits(delivery, fate), fate.delay_s))
         self._running[delivery.id] = task
         task.add_done_callback(lambda done: self._ended(delivery.id, done))
 
@@ -184,33 +258,76 @@ class Webhooks:
             del self._running[delivery_id]
             self._tried.pop(delivery_id, None)
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    def _waits(self, delivery: Delivery, fate: Fate) -> list[asyncio.Event]:
+        """What must happen before it goes out: some overtake it, its burst is complete."""
+        waits: list[asyncio.Event] = []
+        if fate.overtaken_by:
+            waits.append(asyncio.Event())
+            self._overtaken[delivery.id] = (fate.overtaken_by, waits[-1])
+        if self.chaos.burst:
+            waits.append(asyncio.Event())
+            self._burst.append(waits[-1])
+            if len(self._burst) >= self.chaos.burst:
+                self._let_go(self._burst)
+        return waits
+
+    def _pass_by(self) -> None:
+        """One more webhook is sent: those that wait to be overtaken are, by one."""
+        for delivery_id, (places, event) in list(self._overtaken.items()):
+            if places > 1:
+                self._overtaken[delivery_id] = (places - 1, event)
+            else:
+                del self._overtaken[delivery_id]
+                event.set()
+
+    @staticmethod
+    def _let_go(waiting: list[asyncio.Event]) -> None:
+        for event in waiting:
+            event.set()
+        waiting.clear()
+
+    async def _until(self, moment_ms: int) -> None:
+        """Sleep until the virtual clock shows this."""
+        while (left_ms := moment_ms - self.world.now_ms()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_ms / 1000 / self.world.clock_scale):
+                    await self._clock_moved.wait()
+
+    async def _deliver(self, delivery: Delivery, waits: Iterable[asyncio.Event], delay_s: float) -> None:
         """Try until it is settled. A delivery from a snapshot goes on where it was: its pause, then its next try."""
+        for event in waits:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), PATIENCE_S / self.world.clock_scale)
+        if delay_s:
+            delivery.next_attempt_ms = self.world.now_ms() + round(delay_s * 1000)
         if delivery.next_attempt_ms is not None:
-            await asyncio.sleep(max(0, delivery.next_attempt_ms - self.world.now_ms()) / 1000)
+            await self._until(delivery.next_attempt_ms)
         while delivery.state == "waiting":
-            status, problem = await self._post(delivery)
+            async with self._lines:
+                status, problem = await self._post(delivery)
+            if delivery.answers_lost and status is not None:
+                delivery.answers_lost -= 1
+                status, problem = None, f"{status}, lost on its way"
             delivery.tries += 1
             delivery.attempts.append({"at_ms": self.world.now_ms(), "status": status, "problem": problem})
-            pause_s = self._settle(delivery, status)
+            self._settle(delivery, status)
             self._tried[delivery.id].set()
             self.sandbox.changed()
-            if pause_s is not None:
-                await asyncio.sleep(pause_s)
+            if delivery.next_attempt_ms is not None:
+                await self._until(delivery.next_attempt_ms)
 
-    def _settle(self, delivery: Delivery, status: int | None) -> float | None:
-        """Say what this answer means (None: no answer within 5 s). Returns the pause before the next attempt."""
+    def _settle(self, delivery: Delivery, status: int | None) -> None:
+        """Say what this answer means (None: no answer within 5 s), and when the next attempt is due."""
         delivery.next_attempt_ms = None
         if status is not None and status < 500:
             # Redirects are undocumented (contract 9.3); trying again would only be redirected again.
             delivery.state = "delivered" if 200 <= status < 300 else "refused"
-            return None
+            return
         if delivery.tries > len(RETRY_DELAYS_S):
             delivery.state = "dead"
-            return None
+            return
         pause_s = RETRY_DELAYS_S[delivery.tries - 1] * self.sandbox.time_scale
         delivery.next_attempt_ms = self.world.now_ms() + round(pause_s * 1000)
-        return pause_s
 
     async def _post(self, delivery: Delivery) -> tuple[int | None, str]:
         headers = {

@@ -1,4 +1,4 @@
-"""The developer's pages for scenarios and knobs: what the control plane can do for linking, by plain forms (contract 17.3)."""
+"""The developer's pages for scenarios and knobs: what the control plane can do, by plain forms (contract 17.3)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Workbench:
             for scenario in SCENARIOS.values()
         )
         body = (
-            "<h1>Scenarios</h1><p class=lead>The ways linking goes in practice. What Ring does is done at once; you do the rest.</p>"
+            "<h1>Scenarios</h1><p class=lead>What happens in practice. What Ring does is done at once; you do the rest.</p>"
             '<form method="post" action="/developer/scenarios">'
             f'<p><label>Person <select name="account">{people}</select></label> <label>App <select name="client_id">{apps}</select></label></p>'
             f"<div class=grid>{cards}</div></form>"

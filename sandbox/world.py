@@ -21,7 +21,7 @@ REFRESH_LIFETIME_MS = 30 * 24 * 3_600_000
 NONCE_WINDOW_MS = 600_000
 STATIC_TOKEN_LIFETIME_MS = 365 * 86_400_000
 
-EVENTS_KEPT = 2000
+EVENTS_KEPT = 10_000
 
 Status = Literal["pending", "awaiting", "completed", "removed"]
 

@@ -199,7 +199,10 @@ def test_consents_and_plans_can_gate_or_not(sandbox: SandboxProcess, partner: Pa
 def test_every_scenario_can_be_played_and_says_what_to_expect(
     sandbox: SandboxProcess, partner: Partner
 ) -> None:
-    needs_link = {"refresh-race", "refresh-answer-lost", "thirty-days", "late-removal"}
+    needs_link = {
+        "refresh-race", "refresh-answer-lost", "thirty-days", "late-removal",
+        "delivery-visit", "device-flap", "subscription-lapse", "storm",
+    }  # fmt: skip
     listed = sandbox.control("GET", "/scenarios")
     assert {scenario["name"] for scenario in listed} > needs_link
     for scenario in listed:
