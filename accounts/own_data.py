@@ -27,6 +27,7 @@ from accounts.models import (
     User,
 )
 from accounts.personal_data import PersonalData, Scope, Tally, row_of
+from portal.sessions import contents
 
 
 def addresses_of(user: User) -> set[str]:
@@ -176,7 +177,7 @@ def end_sessions_of(user: User) -> int:
     count: int = UserSession.objects.filter(user=user).count()
     keys = set(UserSession.objects.filter(user=user).values_list("session_key", flat=True))
     for session in Session.objects.iterator(chunk_size=500):
-        if str(session.get_decoded().get("_auth_user_id", "")) == str(user.pk):
+        if str(contents(session).get("_auth_user_id", "")) == str(user.pk):
             keys.add(session.session_key)
     ended: int = Session.objects.filter(session_key__in=keys).delete()[0]
     UserSession.objects.filter(user=user).delete()

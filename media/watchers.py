@@ -21,6 +21,7 @@ from accounts.models import ApiToken
 from devices.grants import Capability, Holdings, holdings_of
 from media.live import close_upstream, end_sessions
 from media.models import LiveSession
+from portal.sessions import contents
 from portal.walls import across_tenants, tenant_scope, unit_of_work
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _unentitled(sessions: Collection[LiveSession], *, now: datetime) -> list[int
         if ApiToken.Scope.READ in token.scopes
     }
     sign_ins = {
-        row.session_key: row.get_decoded()
+        row.session_key: contents(row)
         for row in Session.objects.filter(
             session_key__in={session.session_key for session in sessions if session.session_key},
             expire_date__gt=now,

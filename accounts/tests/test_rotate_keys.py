@@ -5,8 +5,10 @@ import io
 import os
 
 from django.conf import LazySettings
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test import Client
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -15,7 +17,7 @@ from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 
 from accounts import mfa_adapter
 from accounts.models import Membership, RingAccount, RingApp
-from portal import rotation
+from portal import rotation, sessions
 from portal.fields import DecryptionError, keyring
 from tests.support.cast import TenantCast, make_cast
 
@@ -198,3 +200,34 @@ def test_a_ciphertext_moved_to_another_row_or_column_is_refused(acme: TenantCast
         _ = RingAccount.objects.get(pk=ben.pk).access_token
     with pytest.raises(DecryptionError):
         _ = RingAccount.objects.get(pk=ada.pk).refresh_token
+
+
+def test_sessions_are_renewed_too_and_whoever_was_signed_in_stays(acme: TenantCast, settings: LazySettings):
+    browser = Client()
+    browser.force_login(acme.ada.user)
+    old_key = settings.FIELD_ENCRYPTION_KEYS[0]
+    new_key = base64.urlsafe_b64encode(os.urandom(32)).decode()
+    settings.FIELD_ENCRYPTION_KEYS = [new_key, old_key]
+    assert browser.get("/t/acme/").status_code == 200
+    assert sessions.count_old() == 1
+
+    assert "django_session: 1 encrypted anew" in run()
+
+    settings.FIELD_ENCRYPTION_KEYS = [new_key]
+    assert browser.get("/t/acme/").status_code == 200
+
+
+def test_a_session_whose_key_is_gone_is_nobodys(acme: TenantCast, settings: LazySettings):
+    browser = Client()
+    browser.force_login(acme.ada.user)
+    settings.FIELD_ENCRYPTION_KEYS = [base64.urlsafe_b64encode(os.urandom(32)).decode()]
+    assert browser.get("/t/acme/").status_code == 302
+
+
+def test_a_sessions_text_moved_to_another_session_is_worth_nothing(acme: TenantCast):
+    ada, eve = Client(), Client()
+    ada.force_login(acme.ada.user)
+    eve.force_login(acme.ben.user)
+    text = Session.objects.get(pk=ada.session.session_key).session_data
+    Session.objects.filter(pk=eve.session.session_key).update(session_data=text)
+    assert eve.get("/t/acme/").status_code == 302

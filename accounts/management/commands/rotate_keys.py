@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from django.contrib.sessions.models import Session
 from django.core.management.base import BaseCommand, CommandError
 
 from allauth.mfa.models import Authenticator
 
 from accounts.mfa_adapter import count_old_authenticators, reencrypt_authenticators
+from portal import sessions
 from portal.fields import DecryptionError, keyring
 from portal.rotation import count_old, models_with_secrets, rotate
 from portal.walls import across_tenants
@@ -58,6 +60,7 @@ def _secrets() -> Iterator[tuple[str, Callable[[], int], Callable[[], tuple[int,
     for model in models_with_secrets():
         yield model._meta.db_table, partial(count_old, model), partial(rotate, model)
     yield Authenticator._meta.db_table, count_old_authenticators, _renew_authenticators
+    yield Session._meta.db_table, sessions.count_old, sessions.rotate
 
 
 def _renew_authenticators() -> tuple[int, int]:
