@@ -1,5 +1,6 @@
 """The cast and the tools every test shares."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from portal.walls import across_tenants, enter_all_tenants
 from tests.support import walls as _walls  # noqa: F401  # watches SQLite
+from tests.support.log_guard import guard
 
 # A test arranges and looks at everybody's rows; what it tests begins with nobody's: each request, socket and task does.
 enter_all_tenants(TESTS_MAY := "a test arranges, and looks at what came of it")
@@ -26,6 +28,20 @@ def _test_settings(settings: LazySettings, tmp_path: Path) -> None:
     """Fast hashing, files in the test's own folder."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.MEDIA_ROOT = tmp_path / "clips"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _guarded_log() -> Iterator[None]:
+    logging.getLogger().addHandler(guard)
+    yield
+    logging.getLogger().removeHandler(guard)
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_logged() -> Iterator[None]:
+    """Of all that is logged while a test runs."""
+    yield
+    assert guard.take() == []
 
 
 @pytest.fixture(autouse=True)

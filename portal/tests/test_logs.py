@@ -12,6 +12,7 @@ from django.test import Client
 import pytest
 
 from portal.logs import JsonFormatter, SecretsFilter, TextFormatter, logging_config, redact, request_id
+from tests.support.log_guard import guard
 
 
 @pytest.mark.parametrize(
@@ -150,3 +151,22 @@ def test_every_answer_carries_its_request_id():
     made = client.get("/healthz/live", headers={"X-Request-ID": "bad id\n"})["X-Request-ID"]
     assert len(made) == 32
     assert made != client.get("/healthz/live")["X-Request-ID"]
+
+
+def test_the_suites_own_guard_finds_a_secret_that_the_filter_lets_through():
+    logging.getLogger("accounts").warning("Received %s", "canary-code-1")
+    [line] = guard.take()
+    assert "canary-code-1" in line
+
+
+def test_the_guard_is_silent_about_what_the_filter_hides():
+    logging.getLogger("accounts").warning("code=%s", "canary-code-1")
+    assert guard.take() == []
+
+
+def test_the_guard_reads_tracebacks_too():
+    try:
+        raise ValueError("canary-access-1 was refused")
+    except ValueError:
+        logging.getLogger("accounts").exception("It went wrong.")
+    assert len(guard.take()) == 1
