@@ -6,6 +6,7 @@ confirmed and the verifier of an OAuth flow. Django signs that, and anybody who 
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.sessions.backends import db
@@ -19,15 +20,15 @@ logger = logging.getLogger(__name__)
 class SessionStore(db.SessionStore):
     """Django's, with its text under the installation's keyring, bound to the session's key."""
 
-    def encode(self, session_dict: dict[str, Any]) -> str:
+    def encode(self, session_dict: Mapping[str, Any]) -> str:
         return keyring().encrypt(
-            super().encode(session_dict), place=_place(self._get_or_create_session_key())
+            super().encode(dict(session_dict)), place=_place(self._get_or_create_session_key())
         )
 
-    def decode(self, session_data: str) -> dict[str, Any]:
+    def decode(self, session_data: bytes | str) -> dict[str, Any]:
         """What is stored; empty for what no key of the keyring reads: its owner signs in again."""
         try:
-            text = keyring().decrypt(session_data, place=_place(self.session_key or ""))
+            text = keyring().decrypt(str(session_data), place=_place(self.session_key or ""))
         except DecryptionError:
             logger.warning("A session could not be read: its key is not in the keyring, or it was changed.")
             return {}
@@ -41,7 +42,8 @@ def contents(row: Session) -> dict[str, Any]:
 
 def count_old() -> int:
     """How many sessions need a key that is not the newest."""
-    return _old().count()
+    count: int = _old().count()
+    return count
 
 
 def rotate() -> tuple[int, int]:

@@ -399,5 +399,5 @@ def _look_through_files(secrets: Secrets) -> None:
         inside, files = default_storage.listdir(folder)
         folders += [f"{folder}{name}/" for name in inside]
         for name in files:
-            with default_storage.open(f"{folder}{name}") as file:
-                assert secrets.found_in(file.read()) == [], name
+            with default_storage.open(f"{folder}{name}") as stored:
+                assert secrets.found_in(stored.read()) == [], name
