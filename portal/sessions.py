@@ -21,9 +21,8 @@ class SessionStore(db.SessionStore):
     """Django's, with its text under the installation's keyring, bound to the session's key."""
 
     def encode(self, session_dict: Mapping[str, Any]) -> str:
-        return keyring().encrypt(
-            super().encode(dict(session_dict)), place=_place(self._get_or_create_session_key())
-        )
+        key: str = self._get_or_create_session_key()  # type: ignore[attr-defined]  # django-stubs lack it
+        return keyring().encrypt(super().encode(dict(session_dict)), place=_place(key))
 
     def decode(self, session_data: bytes | str) -> dict[str, Any]:
         """What is stored; empty for what no key of the keyring reads: its owner signs in again."""
