@@ -91,7 +91,7 @@ def device_detail(request: TenantRequest, tenant: str, device: UUID) -> HttpResp
             "may_see_events": Capability.EVENTS in held,
             "settings": words.settings_of(found),
             "readings": words.readings_of(found),
-            "advice": words.advice_for(found, sync),
+            "advice": words.advice_for(found, sync, is_own=found.ring_account.user_id == request.user.pk),
             "documents": _documents(found) if request.membership.is_tenant_admin else [],
         },
     )

@@ -58,7 +58,7 @@ def state_of(device: Device) -> State:
     if device.removed_at is not None:
         return State("Not shared", "idle")
     if device.ring_account.state == RingAccount.State.RELINK_REQUIRED:
-        return State("Link again", "warn")
+        return State("Not linked", "warn")
     if device.online is None:
         return State("Not known", "idle")
     return State("Online", "ok") if device.online else State("Offline", "idle")
@@ -156,13 +156,14 @@ def sync_trouble(account: RingAccount) -> Advice | None:
 
 def hindrances_of(device: Device) -> list[Advice]:
     """What keeps this device from being watched, or from telling anything, each with the way out."""
-    return [advice for advice in advice_for(device, None) if advice.code in _HINDERS]
+    return [advice for advice in advice_for(device, None, is_own=True) if advice.code in _HINDERS]
 
 
-def advice_for(device: Device, sync: AccountSync | None) -> list[Advice]:
+def advice_for(device: Device, sync: AccountSync | None, *, is_own: bool) -> list[Advice]:
     """
     What stands in the way of video and events, the weightiest first, each with the way out.
 
+    `is_own`: told to the person whose home it is; whoever else sees the device cannot link it or share it.
     Source: contract 14 (encryption, plan and consent), 7.3, 7.5, 2.10.
     """
     account = device.ring_account
@@ -172,7 +173,9 @@ def advice_for(device: Device, sync: AccountSync | None) -> list[Advice]:
                 "not_shared",
                 "Ring does not share this device any more",
                 "What was kept stays here. To have it back, open the Ring app, go to Apps, choose this company "
-                "and share the device again.",
+                "and share the device again."
+                if is_own
+                else "What was kept stays here. Its owner can share it again in the Ring app.",
             )
         ]
     found: list[Advice] = []
@@ -180,9 +183,12 @@ def advice_for(device: Device, sync: AccountSync | None) -> list[Advice]:
         found.append(
             Advice(
                 "link_again",
-                "Ring asks for the account to be linked again",
+                "Ring asks for the account to be linked again" if is_own else "Its link with Ring has ended",
                 "New events, live view and clips stop until then; what was kept stays. In the Ring app, go to Apps, "
-                "remove this company and add it again.",
+                "remove this company and add it again."
+                if is_own
+                else "New events, live view and clips stop until its owner has linked it once more; what was kept stays. There "
+                "is nothing for you to do: the owner has been told.",
                 "bad",
             )
         )

@@ -55,7 +55,7 @@ REASONS: Final[dict[str, Reason]] = {
     ),
     "link_again": Reason(
         "The Ring account is not linked at present.",
-        "Link the Ring account again, then ask once more.",
+        "Its owner has been told how to link it again. Ask once more when that is done.",
         retry=True,
     ),
     "app_credentials": Reason(

@@ -60,6 +60,7 @@ def test_a_moment_is_exact_without_scripts():
     )
     assert ">22 Nov, 18:04:12<" in render('{% when moment "clock" %}', moment=MOMENT)
     assert ">22 Nov 2026<" in render('{% when moment "day" %}', moment=MOMENT)
+    assert ">22 Nov 2026, 18:04:12 UTC<" in render('{% when moment "exact" %}', moment=MOMENT)
     assert render('{% when moment never="Never" %}', moment=None) == '<span class="faint">Never</span>'
 
 

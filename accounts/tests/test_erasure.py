@@ -228,6 +228,21 @@ def test_the_receipt_is_mailed_and_shown_to_whoever_has_its_address(cast: Tenant
     [message] = [sent for sent in mail.outbox if "receipt" in sent.subject]
     assert message.to == ["ada@acme.example"]
     assert done.sha256 in message.body and path in message.body
+    for told in (text, message.body):
+        assert "remove" in told, "Ring keeps its side of a link until the person removes it there"
+    for moment in (done.asked_at, done.finished_at):
+        assert moment is not None
+        exact = f"{moment.day} {moment:%b %Y, %H:%M:%S} UTC"
+        assert f'datetime="{moment.isoformat()}" data-when="exact" title="{exact}">{exact}<' in text
+
+
+def test_a_guest_who_linked_nothing_reads_of_no_link(cast: TenantCast):
+    guest = make_membership(cast.tenant, "guest@acme.example", Role.GUEST)
+    begun = erasure.erase_account(user=guest.user, now=timezone.now())
+    work()
+    page = Client().get(erasure.receipt_path(begun)).content.decode()
+    assert "It is deleted" in page and "Ring keeps" not in page
+    assert "Ring" not in mail.outbox[-1].body
 
 
 def test_a_receipt_has_an_end_and_cannot_be_guessed(cast: TenantCast):

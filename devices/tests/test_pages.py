@@ -9,13 +9,14 @@ from django.urls import reverse
 import pytest
 from django_tasks_db.models import DBTaskResult
 
-from accounts.models import Membership, RingAccount
+from accounts.models import Membership, RingAccount, Role
 from devices import services
 from devices.describe import documents_of
+from devices.grants import Grant
 from devices.models import AccountSync, Device
 from devices.tests.conftest import one, ring_list
 from ring.documents import parse_device
-from tests.support.cast import NOW, TenantCast, make_cast
+from tests.support.cast import NOW, TenantCast, make_cast, make_membership
 
 pytestmark = pytest.mark.django_db
 
@@ -182,6 +183,18 @@ def test_the_list_without_an_account_says_how_to_link_one(acme: TenantCast):
 
     assert "Open the Ring app, choose Acme under Apps" in page(acme.ada)
     assert "A customer opens the Ring app" in page(acme.operator)
+
+
+def test_a_guest_is_not_told_to_link_what_is_not_theirs(acme: TenantCast):
+    guest = make_membership(acme.tenant, "guest@acme.example", Role.GUEST)
+    Grant.objects.create(tenant=acme.tenant, membership=guest, device=acme.ada_camera, live=True, events=True)
+    RingAccount.objects.filter(pk=acme.ada_account.pk).update(state="relink_required")
+
+    for text in (page(guest), page(guest, "detail", acme.ada_camera.public_id)):
+        assert "Not linked" in text
+        assert "ink again" not in text and "linked again" not in text and "go to Apps" not in text
+    assert "There is nothing for you to do" in page(guest, "detail", acme.ada_camera.public_id)
+    assert "go to Apps" in page(acme.ada, "detail", acme.ada_camera.public_id)
 
 
 def test_the_list_of_a_linked_account_without_devices_says_that_ring_is_being_asked(acme: TenantCast):

@@ -65,7 +65,8 @@ def when(moment: datetime | None, style: str = "relative", never: str = "–") -
     """
     Tell an aware moment: exact to the server's clock as plain HTML, and in the reader's zone once when.js runs.
 
-    Styles: `relative` ("4 min ago" under an hour, then clock time), `clock` (always with seconds), `day`.
+    Styles: `relative` ("4 min ago" under an hour, then clock time), `clock` (always with seconds), `day`, and `exact`
+    (date, time and zone in full, for what is kept).
     Without a moment it says `never`.
     """
     if moment is None:
@@ -75,6 +76,7 @@ def when(moment: datetime | None, style: str = "relative", never: str = "–") -
     text = {
         "clock": f"{local.day} {local:%b, %H:%M:%S}",
         "day": f"{local.day} {local:%b %Y}",
+        "exact": exact,
     }.get(style, f"{local.day} {local:%b %Y, %H:%M}")
     return format_html(
         '<time datetime="{}" data-when="{}" title="{}">{}</time>', moment.isoformat(), style, exact, text

@@ -1,6 +1,7 @@
 /*
  * Says each <time data-when> in the viewer's own zone and habit: "4 min ago" under an hour, then clock time.
- * Without this script the server's words stand. Styles: "relative", "clock" (with seconds), "day".
+ * Without this script the server's words stand. Styles: "relative", "clock" (with seconds), "day",
+ * "exact" (date, time and zone in full).
  */
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -10,6 +11,7 @@ const time = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-di
 const timeWithSeconds = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit", second: "2-digit" });
 const dayAndMonth = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+const inFull = new Intl.DateTimeFormat(undefined, { dateStyle: "long", timeStyle: "long" });
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
 function midnight(moment) {
@@ -27,6 +29,7 @@ function dayWords(moment, now) {
 /** The words for `moment` (a Date) as seen at `now` (a Date). */
 export function sayWhen(moment, now, style = "relative") {
   if (style === "day") return dayWords(moment, now);
+  if (style === "exact") return inFull.format(moment);
   const age = now - moment;
   if (style === "relative" && Math.abs(age) < HOUR) {
     const minutes = Math.floor(Math.abs(age) / MINUTE);
