@@ -86,10 +86,9 @@ def invite(
         raise PermissionDenied("You may not invite anybody in this role.")
     tenant = by.tenant
     email = User.objects.normalize_email(email).lower()
-    person, is_proved = find_person(email)
-    # A guest whose address is a member's, but was never proved, shows by the link that the address is theirs.
-    is_known = person is not None and (is_proved or role != Role.GUEST)
-    if is_known and Membership.objects.filter(tenant=tenant, user=person).exists():
+    person, _ = find_person(email)
+    # A member may be a guest besides: whoever invites guests need not learn who belongs to the company.
+    if role != Role.GUEST and Membership.objects.filter(tenant=tenant, user=person).exists():
         raise AlreadyMember
     token = secrets.token_urlsafe(32)
     expires_at = now + GOOD_FOR if good_until is None else min(good_until, now + GOOD_FOR)

@@ -146,7 +146,7 @@ def _called(target: Device | DeviceGroup) -> str:
 
 @dataclass(frozen=True)
 class Shared:
-    """What `share` did; `invited` where a mail is to be sent, or the person has one already."""
+    """What `share` did. `invited` where a mail is to be sent; without one a grant that waits has its mail already."""
 
     grant: Grant
     invited: invitations.Invited | None = None
@@ -162,9 +162,10 @@ def share(
     now: datetime,
 ) -> Shared:
     """
-    Give the person with this address access: at once where they are a member, else with an invitation as a guest.
+    Give the person with this address access: with an invitation as a guest, which they accept.
 
-    The caller sends the mail of `Shared.invited` after the commit. Raises MayNotShare.
+    At once where the member is no news to who gives: to an admin, or because they accepted an invitation of theirs to
+    this address before. For everybody else who belongs to the company is answered as who does not. The caller sends the mail of `Shared.invited` after the commit. Raises MayNotShare.
     """
     email = User.objects.normalize_email(email).lower()
 
@@ -174,9 +175,12 @@ def share(
     person, is_proved = find_person(email)
     with transaction.atomic():
         member = Membership.objects.filter(tenant=by.tenant, user=person).select_related("user").first()
-        if member is not None and is_proved:
-            if member.user_id == by.user_id:
-                raise MayNotShare("That is you.")
+        if member is not None and is_proved and member.user_id == by.user_id:
+            raise MayNotShare("That is you.")
+        accepted = Invitation.objects.for_tenant(by.tenant).filter(
+            created_by=by.user, email=email, accepted_by=person, accepted_at__isnull=False
+        )
+        if member is not None and is_proved and (by.is_tenant_admin or accepted.exists()):
             return Shared(give_to(member))
         # An address nobody has proved may be anybody's: whoever reads its mails gets the access.
         pending = Invitation.objects.for_tenant(by.tenant).open(now).filter(email=email).first()

@@ -79,12 +79,16 @@ def _share(request: TenantRequest, form: ShareForm, target: Device | DeviceGroup
         form.add_error("email", "This person is being invited at this moment. Try again.")
         return False
     email = form.cleaned_data["email"]
-    if shared.invited is None:
+    if shared.grant.invitation is None:
         messages.success(request, f"{email} has access now.")
+        return True
+    said = f"{email} is invited: they have access once they accept, by the link in their mail."
+    if shared.invited is None:
+        messages.success(request, said)
         return True
     what = [f"{target}: {', '.join(str(capability.label) for capability in form.wanted)}"]
     if invitations.send(shared.invited, base_url=base_url(request), what=what):
-        messages.success(request, f"{email} gets a mail with a link to join.")
+        messages.success(request, said)
     else:
         messages.warning(
             request,

@@ -11,6 +11,7 @@ from django.utils import timezone
 import pytest
 from allauth.account.models import EmailAddress
 
+from accounts import invitations
 from accounts.models import Invitation, Membership, Role
 from accounts.unlinking import unlink_account
 from devices import sharing
@@ -74,21 +75,55 @@ def test_a_customer_invites_a_guest_for_two_hours(acme: TenantCast):
     assert Invitation.objects.get().expires_at <= timezone.now() + timedelta(hours=2)
 
 
-def test_a_member_gets_access_at_once_and_an_unproved_address_only_by_the_link(acme: TenantCast):
-    ada = client_of(acme.ada)
+def test_an_admin_gives_a_member_access_at_once_and_an_unproved_address_only_by_the_link(acme: TenantCast):
+    owner = client_of(acme.owner)
     data = {"email": acme.ben.user.email, "capabilities": ["events", "export"], "lasts": "open"}
-    ada.post(share_url(acme), data)
+    owner.post(share_url(acme), data)
     # Anybody can sign up with an address; only who reads its mails gets the access.
     assert not holdings_of(acme.ben).of(acme.ada_camera)
     assert len(mail.outbox) == 1
 
     Invitation.objects.update(revoked_at=timezone.now())
     prove(acme.ben)
-    ada.post(share_url(acme), data)
+    owner.post(share_url(acme), data)
     assert len(mail.outbox) == 1
     assert holdings_of(acme.ben).of(acme.ada_camera) == {EVENTS, EXPORT, CLIPS}, (
         "who downloads a clip sees it"
     )
+
+
+def test_sharing_does_not_tell_a_customer_who_belongs_to_the_company(acme: TenantCast):
+    prove(acme.ben)
+    EmailAddress.objects.create(user=acme.owner.user, email="boss@home.example", verified=True)
+    invitations.invite(by=acme.owner, email="soon@acme.example", role=Role.OPERATOR, now=timezone.now())
+    ada = client_of(acme.ada)
+    told = set()
+    for email in (acme.ben.user.email, "boss@home.example", "soon@acme.example", "nobody@elsewhere.example"):
+        given = ada.post(
+            share_url(acme), {"email": email, "capabilities": ["live"], "lasts": "open"}, follow=True
+        ).content.decode()
+        assert email in given and acme.owner.user.email not in given
+        told.add(re.sub(r"<[^>]+>", "", given).replace(email, "the address"))
+        sharing.end_all(Grant.objects.all(), actor=None, now=timezone.now())
+
+    assert len(told) == 1, (
+        "the same page for members, by whichever address, for invited people and for strangers"
+    )
+    assert not holdings_of(acme.ben).of(acme.ada_camera)
+    [url] = re.findall(
+        r"http://testserver(/\S+)", next(str(m.body) for m in mail.outbox if acme.ben.user.email in m.to)
+    )
+    ben = client_of(acme.ben)
+    ben.get(url)
+    ben.post("/t/acme/join/")
+    acme.ben.refresh_from_db()
+    assert acme.ben.role == Role.CUSTOMER, "nobody becomes less by accepting"
+
+    again = {"email": acme.ben.user.email, "capabilities": ["live"], "lasts": "open"}
+    assert "has access now" in ada.post(share_url(acme), again, follow=True).content.decode(), (
+        "no news any more"
+    )
+    assert holdings_of(acme.ben).of(acme.ada_camera) == {LIVE}
 
 
 def test_who_may_not_share_is_told_so_and_who_sees_nothing_is_told_nothing(acme: TenantCast):
