@@ -1,7 +1,7 @@
 """Where django-allauth asks us."""
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 from django.http import HttpRequest
 
@@ -10,6 +10,7 @@ from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp
 
 from accounts.connections import PREFIX
+from accounts.lockout import note_failure
 from accounts.models import RingApp, Tenant
 from portal.walls import tenant_scope
 
@@ -17,7 +18,20 @@ logger = logging.getLogger(__name__)
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
-    """allauth's own behaviour, but: no user name to fill in, and no page that waits on a mail server's health."""
+    """
+    allauth's own behaviour, but: no user name to fill in, no page that waits on a mail server's health, and a person whose
+    sign-in is locked hears of it.
+    """
+
+    error_messages: ClassVar[dict[str, Any]] = {
+        **DefaultAccountAdapter.error_messages,
+        "email_taken": "There is an account with this address already. Sign in with it below: if you came from the Ring app, "
+        "your link is kept.",
+    }
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        """A wrong password, or an address nobody has."""
+        note_failure(request, str(credentials.get("email", "")).lower())
 
     def populate_username(self, request: object, user: object) -> None:
         """Nothing to do: the e-mail address is the name."""

@@ -12,9 +12,9 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from crontask import cron
 
-from accounts import ageing, audit, data_tasks, identifier, linking, relinking, unlinking  # noqa: F401 - data_tasks is found through here
+from accounts import ageing, audit, data_tasks, identifier, linking, lockout, relinking, unlinking  # noqa: F401 - data_tasks is found through here
 from accounts.ageing import KEPT_FRESH
-from accounts.models import RelinkNotice, RingAccount
+from accounts.models import RelinkNotice, RingAccount, User
 from accounts.refusals import LinkRefused
 from accounts.retrying import pause_after
 from accounts.tokens import NotSetUp, fresh_access_token, ring_config
@@ -149,6 +149,14 @@ def sweep_unclaimed() -> None:
 def sweep_audit() -> None:
     """Entries whose process died before it could chain them."""
     audit.chain_all()
+
+
+@task
+def send_lockout_mail(user_id: int) -> None:
+    """The mail to one person whose sign-in is locked."""
+    person = User.objects.filter(pk=user_id).first()
+    if person is not None:
+        lockout.send_mail_to(person)
 
 
 @task

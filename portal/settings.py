@@ -188,6 +188,15 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 # Linking must never wait for a mail to arrive (contract 2.6): the address is verified afterwards.
 ACCOUNT_EMAIL_VERIFICATION = "optional"
+ACCOUNT_RATE_LIMITS = {
+    # allauth's own for everything else. Five wrong passwords lock an account for five minutes ...
+    "login_failed": "10/m/ip,5/5m/key",
+    # ... and the fifth, and whatever comes after it, is reported by mail (accounts/lockout.py).
+    "failures_before_lockout": "4/5m/key",
+    "lockout_mail": "1/h/key",
+    # Signing up tells whether an address is taken (docs/accounts.md): not to many who ask.
+    "signup": "20/m/ip,60/h/ip",
+}
 ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
 ACCOUNT_FORMS = {"signup": "accounts.forms.SignupForm"}
 ACCOUNT_LOGOUT_ON_GET = False

@@ -1,10 +1,14 @@
 """Signing in tells strangers nothing, and lets nobody guess for long."""
 
+import re
+from collections.abc import Callable
+
 from django.core import mail
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 
 import pytest
+from allauth.core import ratelimit
 
 from tests.support.cast import PASSWORD, make_user
 from tests.support.signin import add_authenticator_app
@@ -51,6 +55,77 @@ def test_guessing_one_persons_password_ends_although_the_address_changes():
     last = Client(REMOTE_ADDR="192.0.2.99")
     last.post(LOGIN, {"login": "ada@customer.example", "password": PASSWORD})
     assert "_auth_user_id" not in last.session, "now even the right one has to wait"
+
+
+def guess(email: str, times: int) -> None:
+    for number in range(times):
+        Client(REMOTE_ADDR=f"192.0.2.{number}").post(LOGIN, {"login": email, "password": "wrong"})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whose_sign_in_is_locked_gets_one_mail_that_says_what_to_do(run_tasks: Callable[[], None]):
+    make_user("ada@customer.example")
+    guess("Ada@customer.example", 4)
+    run_tasks()
+    assert mail.outbox == [], "a few wrong ones happen to everybody"
+
+    guess("ada@customer.example", 6)
+    run_tasks()
+    [message] = mail.outbox
+    assert message.to == ["ada@customer.example"]
+    assert "Wait five minutes" in message.body and RESET in message.body
+
+    # The next lock within the hour is not told: nobody's mailbox is filled this way.
+    request = RequestFactory().post(LOGIN)
+    ratelimit.clear(request, action="login_failed", key="testserver:ada@customer.example")
+    guess("ada@customer.example", 5)
+    run_tasks()
+    assert len(mail.outbox) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_address_nobody_has_is_locked_with_the_same_answer_and_no_mail(run_tasks: Callable[[], None]):
+    make_user("ada@customer.example")
+    answers = []
+    for email in ("ada@customer.example", "nobody@customer.example"):
+        guess(email, 5)
+        answer = Client(REMOTE_ADDR="192.0.2.99").post(LOGIN, {"login": email, "password": "wrong"})
+        answers.append(answer.context["form"].non_field_errors())
+    run_tasks()
+    assert answers[0] == answers[1] and "Too many" in str(answers[0])
+    assert [message.to for message in mail.outbox] == [["ada@customer.example"]]
+
+
+def test_a_new_password_lifts_the_lock_at_once(client: Client):
+    person = make_user("ada@customer.example")
+    guess("ada@customer.example", 6)
+    client.post(RESET, {"email": person.email})
+    [path] = re.findall(r"http://testserver(/accounts/password/reset/key/\S+)", str(mail.outbox[-1].body))
+    form = client.get(path, follow=True)
+    client.post(
+        form.redirect_chain[-1][0], {"password1": "a long walk home", "password2": "a long walk home"}
+    )
+
+    client.post(LOGIN, {"login": person.email, "password": "a long walk home"})
+    assert client.session["_auth_user_id"] == str(person.pk)
+
+
+def test_signing_up_at_a_link_with_a_taken_address_leads_on_with_the_link(client: Client):
+    make_user("ada@customer.example")
+    back = "/t/acme/link/"
+    answer = client.post(SIGNUP, {"email": "ada@customer.example", "password1": PASSWORD, "next": back})
+    page = answer.content.decode()
+    assert "Sign in with it below" in page
+    [path] = re.findall(r'href="(/accounts/login/[^"]*)"', page)
+    answer = client.post(path, {"login": "ada@customer.example", "password": PASSWORD})
+    assert answer["Location"] == back
+
+
+def test_asking_who_one_is_is_limited_too(client: Client):
+    person = make_user("ada@customer.example")
+    client.force_login(person)
+    answers = [client.post(reverse("account_reauthenticate"), {"password": "wrong"}) for _ in range(12)]
+    assert answers[-1].status_code == 429 or "Too many" in answers[-1].content.decode()
 
 
 def test_guessing_the_six_digits_ends(client: Client):
