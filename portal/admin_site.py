@@ -7,12 +7,14 @@ that was proved with a second factor, and asks again who one is before anything 
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import wraps
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.csp import CSP
@@ -24,6 +26,7 @@ from allauth.account.internal.flows.reauthentication import raise_if_reauthentic
 from allauth.account.utils import get_next_redirect_url
 from unfold.sites import UnfoldAdminSite
 
+from accounts.addresses import client_address
 from accounts.mfa_policy import RETURN_TO, has_second_factor, passed_second_factor
 from portal.admin_base import StaffAdmin
 from portal.walls import enter_all_tenants
@@ -39,6 +42,19 @@ ADMIN_CSP: Final[Mapping[str, Collection[str]]] = {
     "frame-ancestors": [CSP.NONE],
     "base-uri": [CSP.NONE],
 }
+
+
+def _keep_to_networks(request: HttpRequest) -> None:
+    """Raise Http404, as if there were no admin, for whoever comes from outside ADMIN_ALLOWED_NETWORKS; empty lets all in."""
+    networks: Collection[IPv4Network | IPv6Network] = settings.ADMIN_ALLOWED_NETWORKS
+    if not networks:
+        return
+    told = client_address(request)
+    address = ip_address(told) if told else None
+    # A server that listens on both kinds of address may write 192.0.2.1 as ::ffff:192.0.2.1.
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address is None or not any(address in network for network in networks):
+        raise Http404("There is no such page for you.")
 
 
 class PortalAdminSite(UnfoldAdminSite):
@@ -60,6 +76,7 @@ class PortalAdminSite(UnfoldAdminSite):
 
         @wraps(admitted)
         def confirmed(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            _keep_to_networks(request)
             if request.method not in ("GET", "HEAD") and self.has_permission(request):
                 raise_if_reauthentication_required(request, app="portal.admin")
             response: HttpResponseBase = admitted(request, *args, **kwargs)
@@ -78,6 +95,7 @@ class PortalAdminSite(UnfoldAdminSite):
 
         Staff without a second factor set one up first; those whose session was not proved with theirs do that now.
         """
+        _keep_to_networks(request)
         response: HttpResponseBase = secure_admin_login(self._beyond_password)(request)
         return response
 

@@ -9,6 +9,7 @@ import binascii
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ import environ
 # Only the demo and the tests may run with these; `load` refuses them without DEBUG.
 DEVELOPMENT_SECRET_KEY = "development-only-secret-key-never-used-without-debug"  # noqa: S105 - refused without DEBUG
 DEVELOPMENT_FIELD_KEY = base64.urlsafe_b64encode(b"development-only-32-byte-key!!!!").decode()
+
+type Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Environment:
     public_url: str
     log_format: str
     metrics_token: str = field(repr=False)
+    admin_allowed_networks: tuple[Network, ...]
 
 
 def load(base_dir: Path, source: Mapping[str, str] | None = None) -> Environment:
@@ -109,6 +113,13 @@ def load(base_dir: Path, source: Mapping[str, str] | None = None) -> Environment
     if log_format not in {"text", "json"}:
         problems.append("LOG_FORMAT must be text or json.")
 
+    networks: list[Network] = []
+    for text in env.list("ADMIN_ALLOWED_NETWORKS", default=[]):
+        try:
+            networks.append(ip_network(text.strip()))
+        except ValueError as error:
+            problems.append(f"ADMIN_ALLOWED_NETWORKS: {error}. Give networks as 192.0.2.0/24, comma between.")
+
     if problems:
         raise ImproperlyConfigured(
             "The portal cannot start; set these environment variables (see .env.example):\n  - "
@@ -135,6 +146,7 @@ def load(base_dir: Path, source: Mapping[str, str] | None = None) -> Environment
         public_url=str(env.str("PUBLIC_URL", default="")).rstrip("/"),
         log_format=log_format,
         metrics_token=str(env.str("METRICS_TOKEN", default="")),
+        admin_allowed_networks=tuple(networks),
     )
 
 

@@ -36,6 +36,8 @@ ICE_SERVERS = ENV.ice_servers
 PUBLIC_URL = ENV.public_url
 # Who shows it may read /metrics; without one the page is there with DEBUG only.
 METRICS_TOKEN = ENV.metrics_token
+# Who may reach /admin/ at all; empty: everybody, up to its own doors.
+ADMIN_ALLOWED_NETWORKS = ENV.admin_allowed_networks
 
 INSTALLED_APPS = [
     "daphne",

@@ -2,9 +2,11 @@
 
 import hashlib
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
+from django.conf import LazySettings
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.core import mail
@@ -39,6 +41,7 @@ from events.models import Delivery, Event, HistoryReading, TenantPosition
 from media.models import Clip, LiveSession, Picture
 from onboarding.models import Attestation, CheckRun, Dismissal
 from portal.admin_base import StaffAdmin
+from portal.env import load
 from portal.models import WorkerHeartbeat
 from portal.settings import SECURE_CSP
 from tests.support.cast import NOW, PASSWORD, TenantCast, make_cast, make_user
@@ -414,3 +417,52 @@ def test_staff_who_may_only_look_cannot_delete_a_company(cast: TenantCast):
 
     assert "is deleted in" not in answer.content.decode()
     assert not Erasure.objects.filter(finished_at=None).exists()
+
+
+# --- from where ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def office_only(settings: LazySettings) -> None:
+    settings.ADMIN_ALLOWED_NETWORKS = load(
+        Path("/srv/portal"), {"DEBUG": "1", "ADMIN_ALLOWED_NETWORKS": "192.0.2.0/24, 2001:db8::/32"}
+    ).admin_allowed_networks
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8:1::7"])
+def test_the_admin_opens_to_the_networks_it_is_kept_to(browser: Client, office_only: None, address: str):
+    assert browser.get("/admin/", REMOTE_ADDR=address).status_code == 200
+    assert Client().get("/admin/login/", REMOTE_ADDR=address).status_code == 302
+
+
+def test_for_everybody_else_there_is_no_admin(browser: Client, cast: TenantCast, office_only: None):
+    paths = [
+        "/admin/",
+        "/admin/login/",
+        "/admin/logout/",
+        "/admin/jsi18n/",
+        "/admin/autocomplete/",
+        "/admin/nothing/",
+    ]
+    paths += [address(model, "changelist") for model in MODELS]
+    for path in paths:
+        for client in (browser, Client()):
+            assert client.get(path, REMOTE_ADDR="198.51.100.1").status_code == 404, path
+            assert client.post(path, REMOTE_ADDR="198.51.100.1").status_code == 404, path
+
+
+def test_behind_the_proxy_the_browsers_address_counts_and_none_it_made_up(
+    browser: Client, office_only: None, settings: LazySettings
+):
+    settings.ALLAUTH_TRUSTED_PROXY_COUNT = 1
+
+    def asked(forwarded_for: str) -> int:
+        headers = {"X-Forwarded-For": forwarded_for}
+        return browser.get("/admin/", headers=headers, REMOTE_ADDR="10.0.0.1").status_code
+
+    assert asked("192.0.2.7") == 200
+    assert asked("198.51.100.1") == 404
+    assert asked("192.0.2.7, 198.51.100.1") == 404, (
+        "what the browser wrote itself stands before the proxy's word"
+    )
+    assert asked("nonsense") == 404

@@ -415,7 +415,7 @@ def test_who_has_an_account_already_is_told_so_and_keeps_the_link(
     linking.arrive(client)
     answer = client.post("/accounts/signup/", {"email": ada.email, "password1": "a long enough phrase"})
     assert answer.status_code == 200
-    assert b"already registered" in answer.content
+    assert b"your link is kept" in answer.content
     client.post(f"/accounts/login/?next={CONFIRM}", {"login": ada.email, "password": PASSWORD})
     confirm(client)
     assert linking.account.user == ada

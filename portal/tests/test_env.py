@@ -61,6 +61,8 @@ def test_with_debug_nothing_needs_to_be_set():
         ("RING_TOKEN_URL", "ftp://oauth.ring.com"),
         ("REDIS_URL", "localhost:6379"),
         ("LOG_FORMAT", "xml"),
+        ("ADMIN_ALLOWED_NETWORKS", "192.0.2.0/24,office"),
+        ("ADMIN_ALLOWED_NETWORKS", "192.0.2.1/24"),
         ("MEDIA_ROOT", "/srv/portal"),
         ("MEDIA_ROOT", "/srv/portal/media/clips"),
         ("MEDIA_ROOT", "/srv/portal/static/../media"),
