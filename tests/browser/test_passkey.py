@@ -63,6 +63,17 @@ def test_a_passkey_is_set_up_and_then_opens_the_account_alone(
     page.get_by_role("button", name="Sign in with a passkey").click()
     page.wait_for_url(re.compile("/t/acme/"))
 
+    # In the middle of linking: Ring's nonce and time are kept through it.
+    page.goto(f"{portal}/accounts/logout/")
+    page.get_by_role("main").get_by_role("button", name="Sign out").click()
+    link = installed.sandbox.control("POST", "/link", {"client_id": "acme-client", "account": "ben"})
+    page.goto(link["redirect_url"].replace("127.0.0.1", "localhost"))
+    page.get_by_role("main").get_by_role("link", name="Sign in").click()
+    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("button", name="Link Ring account").click()
+    page.wait_for_url(re.compile("/t/acme/linked/"))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("linked")
+
     # A device that does not know its person is refused.
     page.goto(f"{portal}/accounts/logout/")
     page.get_by_role("main").get_by_role("button", name="Sign out").click()
