@@ -14,7 +14,10 @@ from accounts.refusals import TEXTS, Refusal
 from accounts.tests.conftest import Linking, make_query
 from accounts.tests.scripted_ring import LOST, error
 from devices.models import Device
-from tests.support.cast import PASSWORD, make_camera, make_tenant, make_user
+from events.models import Event
+from events.tests.conftest import body_of, post_webhook
+from events.threads import in_thread
+from tests.support.cast import PASSWORD, make_camera, make_membership, make_tenant, make_user
 
 State = RingAccount.State
 POST, PATCH = "POST app-integrations", "PATCH app-integrations"
@@ -440,6 +443,41 @@ def test_the_link_survives_changing_to_another_account(linking: Linking, make_un
     ada_client.post(f"/accounts/login/?next={CONFIRM}", {"login": ben.email, "password": PASSWORD})
     confirm(ada_client)
     assert linking.account.user == ben
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_webhooks_that_came_before_the_claim_are_attached_by_it_and_shown(
+    linking: Linking, make_unclaimed, ada_client
+):
+    linking.ring.account_id = "ava1.ring.account.AAAABBBBCCCC"  # the recorded webhooks' own
+    document = body_of("button_press", request=1)
+
+    def arrive_after_the_webhook() -> None:
+        account = make_unclaimed(ring_id=linking.ring.account_id)
+        assert Event.objects.get().ring_account is None, "it is nobody's yet"
+        ben = make_membership(linking.tenant, "ben@customer.example", Role.CUSTOMER)
+        bens.force_login(ben.user)
+        assert str(Event.objects.get().public_id) not in listed(bens)
+        assert ada_client.get("/t/acme/events/").status_code == 404
+        linking.arrive(ada_client)
+        assert confirm(ada_client).status_code == 302
+        assert Event.objects.get().ring_account == account
+
+    def listed(client: Client) -> str:
+        return str(client.get("/t/acme/events/").content.decode())
+
+    bens = Client()
+    assert (await post_webhook(document)).status == 200
+    await in_thread(arrive_after_the_webhook)
+    event = await in_thread(Event.objects.get)
+    assert f"/t/acme/events/{event.public_id}/" in await in_thread(listed, ada_client)
+    assert str(event.public_id) not in await in_thread(listed, bens)
+    page = await in_thread(ada_client.get, f"/t/acme/events/{event.public_id}/")
+    assert page.status_code == 200
+
+    # Ring sends it once more: still one event, still hers.
+    assert (await post_webhook(document)).status == 200
+    assert await in_thread(Event.objects.count) == 1
 
 
 def test_the_home_page_shows_members_in_and_tells_others_what_this_is(linking, ada, ada_client, client):
