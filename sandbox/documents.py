@@ -77,7 +77,7 @@ class DeviceDocuments:
             "audio": {"snooze": snooze},
             "state": None,
         }
-        if device.power == "battery" or device.kind == "contact":
+        if device.power == "battery" or device.kind == "contact" or device.tells_line_power:
             attributes["battery_status"] = {"percentage": device.battery_percent}
         if device.kind == "contact":
             attributes |= {

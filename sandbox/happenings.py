@@ -24,6 +24,7 @@ CHANGEABLE: dict[str, type] = {
     "name": str,
     "power": str,
     "battery_percent": int,
+    "tells_line_power": bool,
     "faulted": bool,
     "privacy_zones": list,
 }

@@ -7,6 +7,7 @@ import sys
 import time
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import av
@@ -253,3 +254,28 @@ def test_anything_but_loopback_is_refused_at_the_start(arguments: list[str]) -> 
     )
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
+
+
+def test_a_camera_says_that_it_is_on_line_power_where_its_knob_says_so(
+    sandbox: SandboxProcess, partner: Partner
+) -> None:
+    linked, tokens = link(sandbox, partner)
+    complete(sandbox, linked, tokens["access_token"])
+
+    def batteries() -> dict[str, Any]:
+        document = call(sandbox, "GET", "/v1/devices?include=status", tokens["access_token"]).json()
+        names = {device["id"]: device["attributes"]["name"] for device in document["data"]}
+        owners = {
+            device["relationships"]["status"]["data"]["id"]: names[device["id"]]
+            for device in document["data"]
+        }
+        return {
+            owners[part["id"]]: part["attributes"].get("battery_status")
+            for part in document["included"]
+            if part["id"] in owners
+        }
+
+    told = batteries()
+    assert (told["Driveway"], told["Front Door"]) == ({"percentage": 255}, None)
+    sandbox.control("PATCH", "/devices", {"device": "Front Door", "tells_line_power": True})
+    assert batteries()["Front Door"] == {"percentage": 255}
