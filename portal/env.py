@@ -7,6 +7,7 @@ A start-up that lacks something fails once, with every problem listed, not one a
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -22,6 +23,8 @@ DEVELOPMENT_SECRET_KEY = "development-only-secret-key-never-used-without-debug" 
 DEVELOPMENT_FIELD_KEY = base64.urlsafe_b64encode(b"development-only-32-byte-key!!!!").decode()
 
 type Network = IPv4Network | IPv6Network
+# The first parts of the portal's other addresses.
+_TAKEN_PATHS = {"accounts", "api", "healthz", "metrics", "ring", "static", "t", "ws"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Environment:
     public_url: str
     log_format: str
     metrics_token: str = field(repr=False)
+    admin_path: str
     admin_allowed_networks: tuple[Network, ...]
 
 
@@ -120,6 +124,10 @@ def load(base_dir: Path, source: Mapping[str, str] | None = None) -> Environment
         except ValueError as error:
             problems.append(f"ADMIN_ALLOWED_NETWORKS: {error}. Give networks as 192.0.2.0/24, comma between.")
 
+    admin_path = str(env.str("ADMIN_PATH", default="admin")).strip("/")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", admin_path) or admin_path in _TAKEN_PATHS:
+        problems.append("ADMIN_PATH must be one word of a-z, 0-9 and -, and no other part of the portal's.")
+
     if problems:
         raise ImproperlyConfigured(
             "The portal cannot start; set these environment variables (see .env.example):\n  - "
@@ -147,6 +155,7 @@ def load(base_dir: Path, source: Mapping[str, str] | None = None) -> Environment
         log_format=log_format,
         metrics_token=str(env.str("METRICS_TOKEN", default="")),
         admin_allowed_networks=tuple(networks),
+        admin_path=admin_path,
     )
 
 

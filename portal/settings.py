@@ -38,6 +38,7 @@ PUBLIC_URL = ENV.public_url
 METRICS_TOKEN = ENV.metrics_token
 # Who may reach /admin/ at all; empty: everybody, up to its own doors.
 ADMIN_ALLOWED_NETWORKS = ENV.admin_allowed_networks
+ADMIN_PATH = ENV.admin_path
 
 INSTALLED_APPS = [
     "daphne",

@@ -1,5 +1,6 @@
 """Every address of the installation. Ring-facing ones have no trailing slash and never redirect a POST."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
@@ -20,5 +21,5 @@ urlpatterns = [
     path("t/<slug:tenant>/", include("media.urls")),
     path("t/<slug:tenant>/settings/setup/", include("onboarding.urls")),
     path("api/", include("portal.api_urls")),
-    path("admin/", admin.site.urls),
+    path(f"{settings.ADMIN_PATH}/", admin.site.urls),
 ]

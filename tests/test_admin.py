@@ -1,6 +1,9 @@
 """The staff's site: every model answers, no secret comes out, few queries, and only staff come in."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -466,3 +469,23 @@ def test_behind_the_proxy_the_browsers_address_counts_and_none_it_made_up(
         "what the browser wrote itself stands before the proxy's word"
     )
     assert asked("nonsense") == 404
+
+
+def test_the_admin_may_have_another_address():
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import django; django.setup(); from django.urls import reverse; print(reverse('admin:index'))",
+        ],
+        env={
+            **os.environ,
+            "DEBUG": "1",
+            "DJANGO_SETTINGS_MODULE": "portal.settings",
+            "ADMIN_PATH": "backroom",
+        },
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert told.strip() == "/backroom/"
