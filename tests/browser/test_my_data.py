@@ -72,8 +72,9 @@ def test_customer_takes_everything_out_and_deletes_it(
     expect(page.get_by_role("heading", level=1)).to_have_text("It is deleted", timeout=30_000)
     finished = page.get_by_role("definition").filter(has=page.locator("time")).last
     expect(finished).to_contain_text(
-        re.compile(r"\w+ \d+, 20\d\d at \d+:\d\d:\d\d")
+        re.compile(r"\w+ \d+, 20\d\d, \d+:\d\d:\d\d")
     )  # date, time and zone in full
+    assert finished.evaluate("cell => cell.scrollWidth <= cell.clientWidth")
     take_pictures(page, "receipt")
     wait_until_no_session_is_open(installed)
     expect(watching.locator("[data-player]").first).not_to_have_attribute("data-state", "live")
