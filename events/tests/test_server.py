@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 import pytest
+from processes import web_command
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -26,10 +26,6 @@ from ring.signature import sign
 from tests.support.cast import TenantCast
 
 STARTS_WITHIN_S = 60
-SERVERS = {
-    "daphne": ["daphne", "-b", "127.0.0.1", "-p", "{port}", "portal.asgi:application"],
-    "uvicorn": ["uvicorn", "--host", "127.0.0.1", "--port", "{port}", "portal.asgi:application"],
-}
 
 
 def database_url() -> str:
@@ -40,13 +36,15 @@ def database_url() -> str:
     return f"postgres://{of['USER']}:{of['PASSWORD']}@{of['HOST']}:{of['PORT']}/{of['NAME']}"
 
 
-@pytest.fixture(params=sorted(SERVERS))
-def server(request: pytest.FixtureRequest, cast: TenantCast, tmp_path: Path) -> Iterator[int]:
-    """The portal in a process of its own, on the test database; gives its port."""
+@pytest.fixture(params=["daphne", "uvicorn"])
+def server(
+    request: pytest.FixtureRequest, cast: TenantCast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[int]:
+    """The portal in a process of its own, as `make run` starts it, on the test database; gives its port."""
+    monkeypatch.setenv("ASGI_SERVER", request.param)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
-    command = [part.format(port=port) for part in SERVERS[request.param]]
     environment = os.environ | {
         "DEBUG": "1",
         "DATABASE_URL": database_url(),
@@ -55,7 +53,7 @@ def server(request: pytest.FixtureRequest, cast: TenantCast, tmp_path: Path) -> 
     log = tmp_path / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command],
+            web_command(port),
             env=environment,
             cwd=settings.BASE_DIR,
             stdout=output,
