@@ -9,6 +9,7 @@ stays alone is an event no webhook brought. A webhook that comes late after all 
 
 import logging
 import uuid
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -80,6 +81,7 @@ def fill_gaps(*, reading: HistoryReading, client: RingClient, now: datetime) -> 
         missing = sorted(
             (entry for entry in entries if entry.event_id not in known), key=lambda entry: entry.started_at
         )
+        told: list[Event] = []
         for entry in missing:
             position.last += 1
             event = Event.objects.create(
@@ -99,7 +101,8 @@ def fill_gaps(*, reading: HistoryReading, client: RingClient, now: datetime) -> 
                 attributes=entry.raw.get("attributes", {}),
                 next_attempt_at=now,
             )
-            tasks.apply_effects.enqueue(event.pk)
+            told.append(event)
+        tasks.enqueue_effects(told)
         if missing:
             position.save(update_fields=["last"])
             broadcast.announce_on_commit(device.tenant_id)
@@ -171,15 +174,20 @@ def _pair(entries: Sequence[HistoryEvent], events: Sequence[Event]) -> list[tupl
     by_history_id = {event.history_id: event for event in events if event.history_id}
     pairs = [(entry, by_history_id[entry.event_id]) for entry in entries if entry.event_id in by_history_id]
     met = {entry.event_id for entry, _ in pairs}
-    free = [event for event in events if not event.history_id]
+    free = sorted((event for event in events if not event.history_id), key=lambda event: event.occurred_at)
+    moments = [event.occurred_at for event in free]
+
+    def near(entry: HistoryEvent) -> list[Event]:
+        first = bisect_left(moments, entry.started_at - SAME_WITHIN)
+        return free[first : bisect_right(moments, entry.started_at + SAME_WITHIN)]
+
     candidates = sorted(
         (
             (abs(entry.started_at - event.occurred_at), number, event.position, entry, event)
             for number, entry in enumerate(entries)
             if entry.event_id not in met
-            for event in free
+            for event in near(entry)
             if KINDS[event.event_type] == KINDS[entry.event_type]
-            and abs(entry.started_at - event.occurred_at) <= SAME_WITHIN
         ),
         key=lambda candidate: candidate[:3],
     )

@@ -164,6 +164,9 @@ class TenantPosition(models.Model):
     tenant = models.OneToOneField("accounts.Tenant", models.CASCADE, primary_key=True, related_name="+")
     last = models.PositiveBigIntegerField(default=0)
     revision = models.PositiveBigIntegerField(default=0)
+    alerted_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its people were last told that effects were given up."
+    )
 
     objects = TenantQuerySet.as_manager()
 

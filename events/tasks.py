@@ -12,11 +12,14 @@ from django.utils import timezone
 from apscheduler.triggers.interval import IntervalTrigger
 from crontask import cron
 
+from accounts.models import Tenant
 from events import effects
+from events.alerts import mail_given_up
 from events.models import Event
 from events.signals import event_recorded
+from events.turns import LAST, Turns
 from portal.logs import redact
-from portal.walls import unit_of_work
+from portal.walls import tenant_scope, unit_of_work
 from portal.work import backoff, enqueue_after, enqueue_due, take
 
 logger = logging.getLogger(__name__)
@@ -30,17 +33,22 @@ LOST_AFTER = timedelta(seconds=15)
 EVENTS_A_TASK = 20
 
 
+_turns = Turns()
+
+
 def enqueue_effects(events: Iterable[Event]) -> None:
     """Have the effects of new events run, in few tasks, none of them for two tenants. Within the caller's transaction."""
     waiting: dict[int, list[int]] = {}
     for event in events:
         waiting.setdefault(event.tenant_id, []).append(event.pk)
-    for pks in waiting.values():
+    now = timezone.now()
+    for tenant_id, pks in waiting.items():
         for part in batched(pks, EVENTS_A_TASK):
-            apply_effects_of.enqueue(list(part))
+            priority = _turns.priority(tenant_id, count=len(part), now=now)
+            apply_effects_of.using(priority=priority).enqueue(list(part))
 
 
-@task(queue_name="events")
+@task(queue_name="events", priority=LAST)
 def apply_effects_of(event_ids: list[int]) -> None:
     """
     Run the effects of some events, each by itself: what one raises keeps none of the others from theirs.
@@ -58,7 +66,7 @@ def apply_effects_of(event_ids: list[int]) -> None:
         raise ExceptionGroup("Effects of events failed.", errors)
 
 
-@task(queue_name="events")
+@task(queue_name="events", priority=LAST)
 def apply_effects(event_id: int) -> None:
     """
     Run one event's effects if they are due, and tell the apps above that it is recorded. A test has none.
@@ -104,3 +112,13 @@ def sweep_effects() -> None:
 def _give_up(event: Event, reason: str) -> None:
     event.finish_work(error=reason)
     logger.error("An event's effects failed for good. event=%s type=%s", event.public_id, event.event_type)
+    alert.enqueue(event.tenant_id)
+
+
+@task(queue_name="events")
+def alert(tenant_id: int) -> None:
+    """Mail the tenant's owners and admins about effects that were given up, at most once an hour."""
+    tenant = Tenant.objects.filter(pk=tenant_id).first()
+    if tenant is not None:
+        with tenant_scope(tenant):
+            mail_given_up(tenant, now=timezone.now())

@@ -4,19 +4,23 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.core.mail import EmailMessage
+from django.db.models import F
+from django.tasks.base import DEFAULT_TASK_PRIORITY
 from django.utils import timezone
 
 import pytest
 from django_tasks_db.models import DBTaskResult
 
-from accounts.models import RingAccount
+from accounts.models import RingAccount, Role, Tenant
 from devices.models import Device
 from events import services, tasks
-from events.models import Event
+from events.models import Event, TenantPosition
 from events.signals import event_recorded
 from events.tests.conftest import body_of
+from events.turns import Turns
 from ring.documents import parse_delivery
-from tests.support.cast import TenantCast, make_cast
+from tests.support.cast import TenantCast, make_cast, make_membership
 
 RunTasks = Callable[[], None]
 OCCURRED_MS = 1_790_000_000_000
@@ -206,6 +210,41 @@ def test_a_batch_of_two_tenants_is_no_ones_task_for_both(cast: TenantCast):
     assert sum(len(pks) for (pks,) in queued("apply_effects_of")) == len(arrivals)
 
 
+def test_a_flood_of_one_tenant_steps_behind_the_event_of_another(
+    cast: TenantCast, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tasks, "_turns", Turns())
+    quiet = make_cast("quiet")
+
+    def told_by(tenant: Tenant, numbers: range) -> list[services.Arrival]:
+        bodies = [body_of("motion_detected", request=number) for number in numbers]
+        return [services.Arrival(tenant.pk, timezone.now(), body, parse_delivery(body)) for body in bodies]
+
+    # A minute of a flood, 1,000 events, as its batches come; then one event of somebody else, and the flood goes on.
+    for begin in range(0, 1000, 100):
+        services.record_batch(told_by(cast.tenant, range(begin, begin + 100)))
+    services.record_batch(told_by(quiet.tenant, range(1)))
+    services.record_batch(told_by(cast.tenant, range(1000, 1100)))
+
+    rows = DBTaskResult.objects.ready().filter(
+        task_path__endswith="apply_effects_of"
+    )  # in the order of picking
+    owner = dict(Event.objects.values_list("pk", "tenant_id"))
+    order = [owner[row.args_kwargs["args"][0][0]] for row in rows]
+    assert order.index(quiet.tenant.pk) == 1, "only what the flood told before it was one goes first"
+    assert len(order) == 56
+    # Nobody waits behind pictures, which take as long as Ring takes.
+    assert min(row.priority for row in rows) > DEFAULT_TASK_PRIORITY
+
+
+def test_who_told_much_a_minute_ago_is_like_everybody_again():
+    turns, now = Turns(), timezone.now()
+    assert turns.priority(1, count=400, now=now) == turns.priority(2, count=1, now=now)
+    assert turns.priority(1, count=1, now=now) < turns.priority(2, count=1, now=now)
+    later = now + timedelta(seconds=61)
+    assert turns.priority(1, count=1, now=later) == turns.priority(3, count=1, now=later)
+
+
 def test_sweep_leaves_alone_what_waits_in_a_task_for_several(cast: TenantCast):
     event = record(cast, "device_offline")
     Event.objects.filter(pk=event.pk).update(next_attempt_at=timezone.now() - tasks.LOST_AFTER)
@@ -227,6 +266,28 @@ def test_poisoned_event_is_left_alone_after_ten_attempts_with_one_alert(
         record for record in caplog.records if record.levelname == "ERROR" and record.name == "events.tasks"
     ]
     assert len(alerts) == 1
+
+
+def test_owner_and_admins_are_mailed_about_what_was_given_up_once_an_hour(
+    cast: TenantCast, run_tasks: RunTasks, mailoutbox: list[EmailMessage]
+):
+    make_membership(cast.tenant, "admin@acme.example", Role.ADMIN)
+    make_cast("other")
+
+    def give_up(request: int) -> None:
+        event = record(cast, "motion_detected", request=request)
+        Event.objects.filter(pk=event.pk).update(attempts=tasks.MAX_ATTEMPTS)
+        run_tasks()
+
+    give_up(1)
+    assert [mail.to for mail in mailoutbox] == [["owner@acme.example"], ["admin@acme.example"]]
+    assert "/t/acme/deliveries/?state=failed" in str(mailoutbox[0].body)
+    give_up(2)
+    assert len(mailoutbox) == 2
+    TenantPosition.objects.update(alerted_at=F("alerted_at") - timedelta(hours=1))
+    give_up(3)
+    assert len(mailoutbox) == 4
+    assert "3 events" in str(mailoutbox[-1].body)
 
 
 def test_event_that_kills_its_worker_each_time_is_left_alone_too(cast: TenantCast):
