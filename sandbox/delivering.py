@@ -70,7 +70,7 @@ class Delivering:
         now = asdict(self.sandbox.webhooks.chaos)
         rows = "".join(
             f'<section class="card app-row"><span><b>{name}</b><small>{said}</small></span>'
-            f'<input name="{name}" aria-label="{name}" inputmode="decimal" size="6" value="{now[name]:g}" data-testid="chaos-{name}"></section>'
+            f'<span class="actions"><input name="{name}" aria-label="{name}" inputmode="decimal" size="6" value="{now[name]:g}" data-testid="chaos-{name}"></span></section>'
             for name, said in SAID.items()
         )
         places = "".join(

@@ -4,14 +4,16 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 
@@ -58,11 +60,18 @@ class PortalProcess:
     """
     Web server and workers on a database of their own: SQLite in `folder`, or a new one on the server of DATABASE_URL.
 
-    Use as a context manager. `env` adds to or overrides the environment of every process.
+    Use as a context manager. `env` adds to or overrides the environment of every process, `database_server` names
+    another PostgreSQL than that of DATABASE_URL.
     """
 
     def __init__(
-        self, folder: Path, *, ring_url: str, env: dict[str, str] | None = None, port: int | None = None
+        self,
+        folder: Path,
+        *,
+        ring_url: str,
+        env: dict[str, str] | None = None,
+        port: int | None = None,
+        database_server: str | None = None,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
@@ -70,7 +79,9 @@ class PortalProcess:
         self.log = folder / "portal.log"
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.database_name = f"portal_process_{secrets.token_hex(4)}"
-        self.database_server = os.environ.get("DATABASE_URL", "")
+        self.database_server = (
+            os.environ.get("DATABASE_URL", "") if database_server is None else database_server
+        )
         if self.database_server.startswith("postgres"):
             base, _, _ = self.database_server.rpartition("/")
             database_url = f"{base}/{self.database_name}"
@@ -119,6 +130,17 @@ class PortalProcess:
             text=True,
         )
         return done.stdout
+
+    def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """One statement straight to the database, `?` for each parameter; the rows it gives."""
+        url = self.env["DATABASE_URL"]
+        if self.database_server:
+            with psycopg.connect(url, autocommit=True) as connection:
+                # The statements are the tests' own.
+                cursor = connection.execute(statement.replace("?", "%s").encode(), parameters)
+                return cursor.fetchall() if cursor.description else []
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=20)) as file, file:
+            return file.execute(statement, parameters).fetchall()
 
     def start(self, name: str) -> None:
         """Start `web` (and wait until it answers) or a worker."""
