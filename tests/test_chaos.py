@@ -182,7 +182,8 @@ class Day:
         """Make every camera's history due, and wait until it is read, back to the consent."""
         now = datetime.now(UTC) - timedelta(minutes=1)
         self.portal.sql(
-            "UPDATE events_historyreading SET next_attempt_at = ?", now.strftime("%Y-%m-%d %H:%M:%S")
+            "UPDATE events_historyreading SET read_until = NULL, next_attempt_at = ?",
+            now.strftime("%Y-%m-%d %H:%M:%S"),
         )
         wait_for(
             lambda: self.count("events_historyreading", "read_until IS NULL") == 0,
