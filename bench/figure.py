@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-_LESS_IS_BETTER = {"ms", "MiB"}
+_LESS_IS_BETTER = {"ms", "KiB", "MiB"}
 
 
 @dataclass(frozen=True)
