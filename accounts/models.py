@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AbstractUser, UserManager
-from django.core.validators import RegexValidator, URLValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator, URLValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -20,6 +20,9 @@ from portal.work import Work
 https_only = URLValidator(
     schemes=["https"], message="Give an address that begins with https://.", code="no_https"
 )
+
+KEEP_LEAST_DAYS = 7
+KEEP_MOST_DAYS = 3650
 
 
 class MfaPolicy(models.TextChoices):
@@ -63,10 +66,30 @@ class Tenant(models.Model):
         choices=OnUnlink,
         default=OnUnlink.KEEP,
     )
+    # How long things are kept (events/retention.py). Seven days: longer than any retry of Ring's, or a weekend's outage.
+    keep_events_days = models.PositiveSmallIntegerField(
+        "days to keep events",
+        default=365,
+        validators=[MinValueValidator(KEEP_LEAST_DAYS), MaxValueValidator(KEEP_MOST_DAYS)],
+    )
+    keep_deliveries_days = models.PositiveSmallIntegerField(
+        "days to keep webhook deliveries",
+        default=90,
+        validators=[MinValueValidator(KEEP_LEAST_DAYS), MaxValueValidator(KEEP_MOST_DAYS)],
+    )
 
     class Meta:
         ordering = ["name"]
         constraints = [
+            models.CheckConstraint(
+                condition=Q(
+                    keep_deliveries_days__gte=KEEP_LEAST_DAYS,
+                    keep_deliveries_days__lte=F("keep_events_days"),
+                    keep_events_days__lte=KEEP_MOST_DAYS,
+                ),
+                name="accounts_tenant_keep_days",
+                violation_error_message="Webhook deliveries cannot be kept longer than events.",
+            ),
             models.CheckConstraint(
                 condition=Q(require_mfa__in=MfaPolicy.values), name="accounts_tenant_mfa_policy_known"
             ),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from django.db.models import Model, QuerySet
+from django.db.models import Max, Model, QuerySet
 
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -11,8 +11,9 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
 from accounts.api import AccountSerializer, account_shown
+from accounts.api_authentication import viewers
 from devices.api import DeviceSerializer, OfDeviceResource
-from events.models import Event
+from events.models import Event, TenantPosition
 from events.words import title_of
 from portal.api import (
     Filter,
@@ -78,7 +79,7 @@ class EventPagination(PageNumberPagination):
 
     Newest first, every link carries `filter[before]`: the position above which nothing belongs to this walk. With
     `filter[after]` it goes upwards, and `next` carries the last position seen; `meta.position` is where to go on
-    later, also from the last page.
+    later, also from the last page. `meta.expired`, where present: up to this position some were deleted for their age.
     """
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
@@ -113,6 +114,11 @@ class EventPagination(PageNumberPagination):
                 "next": following,
             }
             response.data["meta"]["position"] = position
+            expired = TenantPosition.objects.filter(
+                tenant__in={viewer.tenant_id for viewer in viewers(self.request)}, expired__gt=asked
+            ).aggregate(Max("expired"))["expired__max"]
+            if expired is not None:
+                response.data["meta"]["expired"] = expired
         return response
 
 

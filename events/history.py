@@ -66,6 +66,8 @@ def fill_gaps(*, reading: HistoryReading, client: RingClient, now: datetime) -> 
     since = device.ring_account.consent_at or device.first_seen_at
     if reading.read_until is not None:
         since = max(since, reading.read_until - READ_AGAIN)
+    # What is too old to be kept is not fetched either.
+    since = max(since, now - timedelta(days=device.tenant.keep_events_days))
     entries = read_back(device=device, client=client, since=since, now=now)
     alone = _without_event(device, entries)
     sub_types = _sub_types_of(alone, device=device, client=client)

@@ -15,7 +15,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -58,17 +58,21 @@ class Standing:
 
     last: int = 0
     revision: int = 0
+    # The greatest position deleted for its age; that one was is no news to whoever has it.
+    expired: int = field(default=0, compare=False)
 
 
 class Mailbox:
     """
-    What waits to be sent to one socket. `closed` holds the close code once the socket must end.
+    What waits to be sent to one socket. `closed` holds the close code once the socket must end, `expired` the greatest
+    position that was deleted for its age.
 
     Whoever drains it iterates over `texts` once.
     """
 
     def __init__(self, visitor: Visitor) -> None:
         self.visitor = visitor
+        self.expired = 0
         self.closed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._frames: deque[Frame] = deque()
         self._notices: deque[str] = deque()
@@ -114,6 +118,8 @@ class Mailbox:
     async def texts(self, after: int) -> AsyncGenerator[str]:
         """What is to be sent, for ever: first everything after the position `after`, then what comes."""
         position = after
+        if after < self.expired:
+            yield f'{{"type":"expired","position":{self.expired}}}'
         while True:
             if self._behind:
                 # From now on new frames are kept here; what was committed before is found by the query.
@@ -251,6 +257,7 @@ class Hub:
             self.leave(mailbox)
             raise
         standing = standings.get(visitor.tenant_id, Standing())
+        mailbox.expired = standing.expired
         feed.begin(standing)
         return mailbox, standing.last
 
@@ -403,6 +410,6 @@ def _readers_of(event: Event, grantees: Mapping[int, frozenset[int]]) -> frozens
 
 
 def _read_standings(tenant_ids: list[int]) -> dict[int, Standing]:
-    rows = TenantPosition.objects.filter(pk__in=tenant_ids).values_list("pk", "last", "revision")
+    rows = TenantPosition.objects.filter(pk__in=tenant_ids).values_list("pk", "last", "revision", "expired")
     with tenant_scope(*tenant_ids):
-        return {pk: Standing(last, revision) for pk, last, revision in rows}
+        return {pk: Standing(*standing) for pk, *standing in rows}

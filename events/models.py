@@ -159,6 +159,8 @@ class TenantPosition(models.Model):
     The last position given out in a tenant. Its row lock makes positions visible in order.
 
     `revision` grows when rows that are older than `last` became visible to somebody: open pages look again.
+    `expired` is the greatest position that retention has deleted: whoever asks for what came after a smaller one is
+    told that some of it is gone.
     """
 
     tenant = models.OneToOneField("accounts.Tenant", models.CASCADE, primary_key=True, related_name="+")
@@ -167,6 +169,7 @@ class TenantPosition(models.Model):
     alerted_at = models.DateTimeField(
         null=True, blank=True, help_text="When its people were last told that effects were given up."
     )
+    expired = models.PositiveBigIntegerField(default=0)
 
     objects = TenantQuerySet.as_manager()
 

@@ -13,7 +13,10 @@ from apscheduler.triggers.interval import IntervalTrigger
 from crontask import cron
 
 from accounts.models import Tenant
-from events import effects
+from events import (
+    effects,
+    retention_tasks,  # noqa: F401 - importing it registers its sweep with the scheduler
+)
 from events.alerts import mail_given_up
 from events.models import Event
 from events.signals import event_recorded

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from events import inspector_views, views
+from events import inspector_views, retention_views, views
 
 app_name = "events"
 urlpatterns = [
@@ -10,6 +10,7 @@ urlpatterns = [
     path("events/", views.event_list, name="list"),
     path("events/rows/", views.rows, name="rows"),
     path("events/<uuid:event>/", views.detail, name="detail"),
+    path("settings/retention/", retention_views.retention_page, name="retention"),
     path("deliveries/", inspector_views.deliveries, name="deliveries"),
     path("deliveries/replay/", inspector_views.replay, name="replay"),
     path("deliveries/<uuid:delivery>/", inspector_views.delivery, name="delivery"),

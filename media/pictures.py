@@ -1,7 +1,7 @@
 """A still beside each event, and the newest one of each camera."""
 
 import logging
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,6 +12,7 @@ from devices.describe import has_privacy_zones
 from devices.grants import Capability, Holdings
 from devices.models import Device
 from events.models import Event
+from media.fetching import incoming_folder
 from media.models import FetchState, Picture
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,17 @@ def request_event_picture(*, event: Event, now: datetime) -> Picture | None:
     except IntegrityError:
         return Picture.objects.filter(event=event).first()
     return picture
+
+
+def erase_pictures_of(event_ids: Sequence[int]) -> None:
+    """Delete the pictures of these events, files first, as in `media.personal_data`. Within the caller's transaction."""
+    # A fetch that is about to put its file in place waits for this, and then finds no row.
+    for picture in Picture.objects.select_for_update().filter(event__in=event_ids).order_by("pk"):
+        for part in incoming_folder().glob(f"{picture.public_id}-*"):
+            part.unlink(missing_ok=True)
+        if picture.file:
+            picture.file.storage.delete(picture.file.name)
+        picture.delete()
 
 
 def latest_picture(device: Device, component_id: str = "") -> Picture | None:

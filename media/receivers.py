@@ -1,5 +1,6 @@
 """What happens below, and what media does about it. Connected in MediaConfig.ready."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.dispatch import receiver
@@ -11,16 +12,21 @@ from devices.describe import has_privacy_zones
 from devices.models import Device
 from devices.signals import device_offline, device_removed, device_synced
 from events.models import Event
-from events.signals import event_recorded
+from events.signals import event_recorded, events_expiring
 from media import live
 from media.fetching import cancel_fetches
 from media.models import LiveSession
-from media.pictures import request_event_picture
+from media.pictures import erase_pictures_of, request_event_picture
 
 
 @receiver(event_recorded)
 def picture_the_event(event: Event, **_: Any) -> None:
     request_event_picture(event=event, now=timezone.now())
+
+
+@receiver(events_expiring)
+def erase_their_pictures(event_ids: Sequence[int], **_: Any) -> None:
+    erase_pictures_of(event_ids)
 
 
 @receiver(ring_account_unlinking)
