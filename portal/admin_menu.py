@@ -1,7 +1,11 @@
 """The staff's menu, in the words of the house. Icons are names of Material Symbols, which the theme brings along."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
+from django.apps import apps
+from django.contrib import admin
+from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
@@ -66,12 +70,28 @@ def menu() -> list[dict[str, Any]]:
             "title": title,
             "separator": True,
             "items": [
-                {"title": words, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+                {
+                    "title": words,
+                    "icon": icon,
+                    "link": reverse_lazy(f"admin:{model}_changelist"),
+                    "permission": _may_look_at(model),
+                }
                 for words, icon, model in items
             ],
         }
         for title, items in _GROUPS.items()
     ]
+
+
+def _may_look_at(name: str) -> Callable[[HttpRequest], bool]:
+    """Whether whoever asks is let in where the entry leads; `name` is as in the names of the admin's addresses."""
+    app_label, _, model_name = name.rpartition("_")
+
+    def may_look(request: HttpRequest) -> bool:
+        model = apps.get_model(app_label, model_name)
+        return admin.site.get_model_admin(model).has_view_permission(request)
+
+    return may_look
 
 
 def favicon(_: object) -> str:

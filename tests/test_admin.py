@@ -409,6 +409,28 @@ def test_staff_plan_to_delete_a_company_with_a_reason_and_its_slug_typed(cast: T
     ]
 
 
+def test_staff_see_the_models_they_were_given_and_no_others(cast: TenantCast):
+    helper = User.objects.create_user("helper@portal.example", PASSWORD, is_staff=True)
+    browser = staff_client(helper)
+
+    def statuses(model: type[Model]) -> set[int]:
+        pk = model._default_manager.values_list("pk", flat=True).order_by("pk")[0]
+        pages = ("changelist", ()), ("change", (pk,)), ("history", (pk,))
+        return {browser.get(address(model, page, *args)).status_code for page, args in pages}
+
+    assert {model: statuses(model) for model in MODELS} == {model: {403} for model in MODELS}
+    found = browser.get(reverse("admin:search") + "?s=acme").content.decode()
+    assert not [model for model in MODELS if address(model, "changelist") in found]
+    for number, model in enumerate(MODELS):
+        label, name = model._meta.app_label, model._meta.model_name
+        given = Permission.objects.filter(content_type__app_label=label, codename=f"view_{name}")
+        helper.user_permissions.set(given)
+        assert statuses(model) == {200}, model
+        assert statuses(MODELS[number - 1]) == {403}, model
+        listed = browser.get(reverse("admin:index")).content.decode()
+        assert {one for one in MODELS if f'"{address(one, "changelist")}"' in listed} == {model}
+
+
 def test_staff_who_may_only_look_cannot_delete_a_company(cast: TenantCast):
     looker = User.objects.create_user("looker@portal.example", PASSWORD, is_staff=True)
     looker.user_permissions.add(Permission.objects.get(codename="view_tenant"))

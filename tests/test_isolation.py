@@ -2,7 +2,7 @@
 Nothing of one tenant can be reached by another, at any address.
 
 The addresses are read from the URLconf, so a new one is walked the day it is added; one that does not say whose it is
-fails here until somebody does (`NOBODYS`, `ANYBODYS`, `Rows.named`). Websockets: events/tests/test_feed.py.
+fails here until somebody does (`NOBODYS`, `ANYBODYS`, `Rows.named`). Websockets and commands: tests/test_isolation_elsewhere.py.
 """
 
 import itertools
@@ -20,12 +20,12 @@ from django.utils import timezone
 
 import pytest
 
-from accounts.models import ApiToken, DataExport, Invitation, Membership, Role
+from accounts.models import ApiToken, DataExport, Invitation, Membership, Role, User
 from devices.grants import Capability
 from devices.models import Device, DeviceGroup, Grant, GroupedDevice
 from events.models import Delivery, Event
 from media.models import Clip, LiveSession, Picture
-from tests.support.cast import NOW, TenantCast, make_cast, make_membership, make_user
+from tests.support.cast import NOW, PASSWORD, TenantCast, make_cast, make_membership, make_user
 from tests.support.jsonapi import MEDIA_TYPE
 from tests.test_tenant_models import MODELS, WITHOUT_TENANT
 
@@ -213,13 +213,25 @@ def signed_in(membership: Membership) -> Client:
 
 def people(world: World) -> dict[str, Client]:
     """Everybody who may talk to the portal and has no part in another tenant than `world`, or in none."""
-    outsider = Client()
+    cast = world.cast
+    guest = make_membership(cast.tenant, "guest@nowhere.example", Role.GUEST)
+    Grant.objects.create(
+        tenant=cast.tenant,
+        membership=guest,
+        device=cast.ada_camera,
+        **dict.fromkeys(Capability.values, True),
+    )
+    outsider, staff = Client(), Client()
     outsider.force_login(make_user("outsider@nowhere.example"))
+    staff.force_login(User.objects.create_superuser("staff@portal.example", PASSWORD))
     return {
-        "owner": signed_in(world.cast.owner),
-        "operator": signed_in(world.cast.operator),
-        "customer": signed_in(world.cast.ada),
+        "owner": signed_in(cast.owner),
+        "admin": signed_in(make_membership(cast.tenant, "admin@nowhere.example", Role.ADMIN)),
+        "operator": signed_in(cast.operator),
+        "customer": signed_in(cast.ada),
+        "guest": signed_in(guest),
         "outsider": outsider,
+        "staff": staff,  # their place is the admin, behind a second factor, which this session was not proved with
         "program": Client(headers={"Authorization": f"Bearer {world.token}"}),
     }
 

@@ -57,6 +57,15 @@ def test_one_changed_bit_never_matches(key, time_ms, account_id, part, bit):
     assert not nonce_matches(nonce=nonce, keys=[key], time_ms=time_ms, account_id=account_id)
 
 
+@pytest.mark.parametrize("part", ["nonce", "time_ms", "account_id", "key"])
+def test_not_one_of_the_bits_of_the_contracts_vector_may_change(part):
+    vector = {"nonce": NONCE, "time_ms": TIME_MS, "account_id": ACCOUNT, "key": KEY}
+    for bit in range(8 * len(vector[part])):
+        changed = vector | {part: flip_bit(vector[part], bit)}
+        key = changed.pop("key")
+        assert not nonce_matches(keys=[key], **changed), bit
+
+
 def test_either_key_matches_while_rotating():
     for keys_in_use in ([KEY, "old"], ["new", KEY], ["", KEY]):
         assert nonce_matches(nonce=NONCE, keys=keys_in_use, time_ms=TIME_MS, account_id=ACCOUNT)

@@ -1,5 +1,6 @@
 import hashlib
 import hmac
+import string
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,14 @@ def test_one_changed_bit_of_the_body_is_found(body, key, bit):
     changed[bit // 8 % len(changed)] ^= 1 << bit % 8
     assert signature_valid(body=body, header=header, keys=[key])
     assert not signature_valid(body=bytes(changed), header=header, keys=[key])
+
+
+@given(bodies, st.text(string.printable, min_size=1, max_size=100), st.integers(0, 800))
+def test_one_changed_bit_of_the_key_is_found(body, key, bit):
+    header = sign(body, key)
+    changed = bytearray(key.encode())
+    changed[bit // 8 % len(changed)] ^= 1 << bit % 8
+    assert not signature_valid(body=body, header=header, keys=[changed.decode("latin-1")])
 
 
 @given(bodies, keys, st.integers(0, 71 * 8 - 1))
