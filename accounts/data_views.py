@@ -1,6 +1,5 @@
 """The pages on which people see what is known about them and was done with it, take it out, and delete it."""
 
-import csv
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
@@ -20,11 +19,9 @@ from django.http import (
     HttpResponse,
     HttpResponseBase,
     JsonResponse,
-    StreamingHttpResponse,
 )
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.utils.http import content_disposition_header
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -38,6 +35,7 @@ from accounts.models import AuditEntry, AuditPerson, DataExport, Erasure, Member
 from accounts.own_data import profile_of
 from accounts.personal_data import Scope
 from portal.serve import is_from_the_start, serve_file
+from portal.streams import csv_line, stream_file
 from portal.walls import across_tenants, tenant_scope
 
 LINES_A_PAGE = 50
@@ -140,9 +138,8 @@ def activity_file(request: TenantRequest, tenant: str, ending: str) -> HttpRespo
         if ending == "json"
         else (_csv_pieces(request, rows), "text/csv; charset=utf-8")
     )
-    disposition = content_disposition_header(True, f"activity-{request.tenant.slug}.{ending}")
-    return StreamingHttpResponse(
-        pieces, content_type=content_type, headers={"Content-Disposition": disposition or "attachment"}
+    return stream_file(
+        request, pieces, content_type=content_type, filename=f"activity-{request.tenant.slug}.{ending}"
     )
 
 
@@ -168,33 +165,23 @@ def _json_pieces(request: TenantRequest, rows: Any) -> Iterator[str]:
     yield "[]\n" if separator == "[\n" else "\n]\n"
 
 
-class _Echo:
-    """A file for the CSV writer that gives each line back."""
-
-    def write(self, value: str) -> str:
-        return value
-
-
 def _csv_pieces(request: TenantRequest, rows: Any) -> Iterator[str]:
-    writer = csv.writer(_Echo())
-    yield writer.writerow(["time (UTC)", "who", "what", "detail", "whose", "number", "hash"])
+    yield csv_line(["time (UTC)", "who", "what", "detail", "whose", "number", "hash"])
     for batch in _batches(request, rows):
         with tenant_scope(request.tenant):
             lines = activity.lines(batch, tenant=request.tenant, reader=request.user)
         for line in lines:
-            yield writer.writerow(
+            yield csv_line(
                 [
                     line.entry.at.isoformat(timespec="seconds"),
-                    *(_harmless(text) for text in (line.who, line.what, line.extra, line.whose)),
+                    line.who,
+                    line.what,
+                    line.extra,
+                    line.whose,
                     line.entry.sequence or "",
                     line.entry.hash if line.entry.sequence else "",
                 ]
             )
-
-
-def _harmless(text: str) -> str:
-    """A cell no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t", "\r"} else text
 
 
 # --- taking out ---------------------------------------------------------------------------------------------------

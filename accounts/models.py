@@ -40,6 +40,14 @@ class OnUnlink(models.TextChoices):
     ERASE = "erase", "Erase it"
 
 
+class LivePath(models.TextChoices):
+    """Which way live pictures take, where neither a player nor the situation decides (docs/live-view.md)."""
+
+    AUTOMATIC = "auto", "Automatic: whichever fits"
+    DIRECT = "direct", "Direct: straight from Ring to each viewer"
+    RELAY = "relay", "Relay: through the portal, one session at the camera"
+
+
 class Tenant(models.Model):
     """A partner company whose data is walled off from every other's."""
 
@@ -66,6 +74,9 @@ class Tenant(models.Model):
         choices=OnUnlink,
         default=OnUnlink.KEEP,
     )
+    live_path = models.CharField(
+        "way of live pictures", max_length=6, choices=LivePath, default=LivePath.AUTOMATIC
+    )
     # How long things are kept (events/retention.py). Seven days: longer than any retry of Ring's, or a weekend's outage.
     keep_events_days = models.PositiveSmallIntegerField(
         "days to keep events",
@@ -89,6 +100,9 @@ class Tenant(models.Model):
                 ),
                 name="accounts_tenant_keep_days",
                 violation_error_message="Webhook deliveries cannot be kept longer than events.",
+            ),
+            models.CheckConstraint(
+                condition=Q(live_path__in=LivePath.values), name="accounts_tenant_live_path_known"
             ),
             models.CheckConstraint(
                 condition=Q(require_mfa__in=MfaPolicy.values), name="accounts_tenant_mfa_policy_known"

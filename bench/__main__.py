@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import fanout, intake, relay
+from bench import fanout, feed, intake, relay
 from bench.figure import Figure
 from bench.services import Services, services
 
@@ -21,6 +21,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
 PARTS: dict[str, Callable[[Services, int], list[Figure]]] = {
     "intake": lambda installation, rounds: intake.measure(installation, rounds=rounds),
     "fanout": lambda installation, rounds: fanout.measure(installation, rounds=rounds),
+    "feed": lambda installation, _: feed.measure(installation),
     "relay": lambda _, rounds: relay.measure(rounds=rounds),
 }
 

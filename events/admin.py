@@ -5,7 +5,17 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from events.models import Delivery, Event, HistoryReading, TenantPosition
+from events.models import (
+    Delivery,
+    Event,
+    EventReview,
+    HistoryReading,
+    LastNotice,
+    NotificationSettings,
+    PushKey,
+    PushSubscription,
+    TenantPosition,
+)
 from portal.admin_base import StaffAdmin, preformatted
 
 
@@ -49,6 +59,16 @@ class EventAdmin(StaffAdmin):
     date_hierarchy = "occurred_at"
 
 
+@admin.register(EventReview)
+class EventReviewAdmin(StaffAdmin):
+    """Who has reviewed which event."""
+
+    list_display = ("event", "tenant", "membership", "reviewed_at")
+    list_select_related = ("event", "tenant", "membership__user")
+    list_filter = ("tenant",)
+    search_fields = ("tenant__slug", "membership__user__email")
+
+
 @admin.register(TenantPosition)
 class TenantPositionAdmin(StaffAdmin):
     """The last position given out in each tenant."""
@@ -66,3 +86,39 @@ class HistoryReadingAdmin(StaffAdmin):
     list_select_related = ("device", "tenant")
     list_filter = (("next_attempt_at", admin.EmptyFieldListFilter), "tenant")
     search_fields = ("device__name", "tenant__slug")
+
+
+@admin.register(NotificationSettings)
+class NotificationSettingsAdmin(StaffAdmin):
+    """What members are notified of."""
+
+    list_display = ("membership", "tenant", "cooldown_minutes", "snoozed_until")
+    list_select_related = ("membership__user", "tenant")
+    list_filter = ("tenant",)
+    search_fields = ("membership__user__email", "tenant__slug")
+
+
+@admin.register(PushSubscription)
+class PushSubscriptionAdmin(StaffAdmin):
+    """Browsers that are notified, and whether that worked."""
+
+    list_display = ("name", "membership", "tenant", "created_at", "delivered_at", "last_error")
+    list_select_related = ("membership__user", "tenant")
+    list_filter = ("tenant",)
+    search_fields = ("membership__user__email", "tenant__slug")
+
+
+@admin.register(LastNotice)
+class LastNoticeAdmin(StaffAdmin):
+    """When members were last notified of a device."""
+
+    list_display = ("membership", "device", "tenant", "noticed_at")
+    list_select_related = ("membership__user", "device", "tenant")
+    search_fields = ("membership__user__email", "tenant__slug")
+
+
+@admin.register(PushKey)
+class PushKeyAdmin(StaffAdmin):
+    """The key that signs push messages: that there is one."""
+
+    list_display = ("public_id",)

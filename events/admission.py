@@ -1,18 +1,24 @@
-"""Who may listen to a tenant's events: looked at before a websocket is accepted, and again while it is open."""
+"""Who may listen to a tenant's events: looked at before a websocket or a stream is opened, and again while it is open."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlparse
 
 from django.contrib.auth import HASH_SESSION_KEY
 from django.contrib.sessions.models import Session
+
+from channels.security.websocket import AllowedHostsOriginValidator
 
 from accounts.access import find_membership, person_of_session
 from accounts.mfa_policy import kept_out
 from accounts.models import ApiToken, Membership
 from devices.grants import Capability, granted_to_members
+from events.asgi import Refused
 from portal.walls import across_tenants, tenant_scope
+
+_CHALLENGE: Final = ((b"www-authenticate", b'Bearer realm="api"'),)
 
 type Rights = frozenset[tuple[int, frozenset[Capability]]]
 """What is granted to somebody, as one thing to compare: devices, each with the capabilities on it."""
@@ -21,7 +27,7 @@ type Rights = frozenset[tuple[int, frozenset[Capability]]]
 @dataclass(frozen=True)
 class Visitor:
     """
-    Whoever holds an open socket, as the database knew them when it was opened: a member in a session, or a token.
+    Whoever holds an open socket or stream, as the database knew them when it was opened: a member in a session, or a token.
 
     Satisfies `portal.tenancy.Viewer`.
     """
@@ -44,10 +50,8 @@ def find_visitor(scope: Mapping[str, Any], slug: str, *, now: datetime) -> Visit
     """
     secret = bearer_of(scope)
     if secret is not None:
-        tokens = ApiToken.objects.usable(now).filter(sha256=ApiToken.digest(secret), tenant__slug=slug)
-        with across_tenants("a token says which tenant it is for, and is looked up by its digest"):
-            token = tokens.first()
-        if token is None or ApiToken.Scope.READ not in token.scopes:
+        token = _find_token(secret, now=now)
+        if token is None or token.tenant.slug != slug or ApiToken.Scope.READ not in token.scopes:
             return None
         return Visitor(token.tenant_id, token.sees_whole_tenant, token_pk=token.pk)
     session = scope["session"]
@@ -62,6 +66,46 @@ def find_visitor(scope: Mapping[str, Any], slug: str, *, now: datetime) -> Visit
         session_key=session.session_key or "",
         session_hash=session[HASH_SESSION_KEY],
     )
+
+
+def why_refused(scope: Mapping[str, Any], *, now: datetime) -> Refused:
+    """What to answer to somebody whom `find_visitor` did not find. A tenant that is not theirs may not exist."""
+    secret = bearer_of(scope)
+    if secret is not None:
+        token = _find_token(secret, now=now)
+        if token is None:
+            return Refused(401, "bad_token", "This token is not valid, or not any more.", _CHALLENGE)
+        if ApiToken.Scope.READ not in token.scopes:
+            return Refused(403, "scope", "This token lacks the scope read.")
+    elif person_of_session(scope["session"]) is None:
+        detail = "Give a token as Authorization: Bearer, or sign in."
+        return Refused(401, "not_authenticated", detail, _CHALLENGE)
+    return Refused(404, "not_found", "There is nothing here for you.")
+
+
+def _find_token(secret: str, *, now: datetime) -> ApiToken | None:
+    tokens = ApiToken.objects.usable(now).select_related("tenant").filter(sha256=ApiToken.digest(secret))
+    with across_tenants("a token says which tenant it is for, and is looked up by its digest"):
+        return tokens.first()
+
+
+def from_own_page(scope: Mapping[str, Any]) -> bool:
+    """
+    Whether a request with a session's cookie may come from where it does; always with a bearer token.
+
+    A browser names the page's origin unless it is its own, and says by `Sec-Fetch-Site` what it does not name. A program
+    says neither.
+    """
+    headers = dict(scope["headers"])
+    if bearer_of(scope) is not None:
+        return True
+    if b"origin" in headers:
+        try:
+            origin = urlparse(headers[b"origin"].decode("latin-1"))
+        except ValueError:
+            return False
+        return bool(AllowedHostsOriginValidator(None).valid_origin(origin))
+    return headers.get(b"sec-fetch-site", b"none") in (b"same-origin", b"none")
 
 
 def bearer_of(scope: Mapping[str, Any]) -> str | None:

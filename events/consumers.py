@@ -4,7 +4,6 @@ The event websocket: `ws/t/<tenant>/events/?after=<position>`. See docs/events.m
 A plain ASGI application rather than a Channels consumer: those pass every message of every socket through one thread.
 """
 
-import asyncio
 import json
 import logging
 import time
@@ -17,8 +16,9 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from events.admission import find_visitor
-from events.hub import CLOSE_TRY_AGAIN, Mailbox, hubs
-from events.intake import Receive, Scope, Send
+from events.asgi import Receive, Scope, Send
+from events.hub import Mailbox, hubs
+from events.serving import SERVER_SEND, position_from, serve
 from events.threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -26,14 +26,10 @@ logger = logging.getLogger(__name__)
 MAX_INBOUND_CHARS = 4096
 MAX_INBOUND_MESSAGES = 30
 INBOUND_WINDOW_S = 10.0
-MAX_POSITION_DIGITS = 19
 
 CLOSE_BAD_REQUEST = 4400
 CLOSE_TOO_TALKATIVE = 1008
 CLOSE_TOO_LARGE = 1009
-
-SERVER_SEND = "portal.server_send"
-"""Where a scope may hold the server's own `send`, before any middleware's."""
 
 BAD_AFTER = "after must be the position of the last event you have: a whole number, 0 for all of them."
 
@@ -61,7 +57,8 @@ async def event_socket(scope: Scope, receive: Receive, send: Send) -> None:
             await _send_json(send, {"type": "error", "code": "bad_position", "detail": BAD_AFTER})
             await send({"type": "websocket.close", "code": CLOSE_BAD_REQUEST})
             return
-        code = await _serve(mailbox, after, receive, scope.get(SERVER_SEND, send))
+        sending = _send_all(mailbox, after, scope.get(SERVER_SEND, send))
+        code = await serve(mailbox, sending, _listen(mailbox, receive))
         if code is not None:
             await send({"type": "websocket.close", "code": code})
     finally:
@@ -73,33 +70,12 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close", "code": 4403})
 
 
-async def _serve(mailbox: Mailbox, after: int, receive: Receive, send: Send) -> int | None:
-    """Send and listen until one of them ends, or the mailbox is closed; return the close code if we end it."""
-    sending = asyncio.create_task(_send_all(mailbox, after, send))
-    listening = asyncio.create_task(_listen(mailbox, receive))
-    ends: set[asyncio.Future[Any]] = {sending, listening, mailbox.closed}
-    try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if mailbox.closed.done():
-            return mailbox.closed.result()
-        if sending.done():
-            sending.result()
-        return None
-    except (DatabaseError, InterfaceError) as error:
-        logger.warning("An event socket lost its database. error=%s", type(error).__name__)
-        return CLOSE_TRY_AGAIN
-    finally:
-        for task in (sending, listening):
-            task.cancel()
-        await asyncio.gather(sending, listening, return_exceptions=True)
-
-
 async def _send_all(mailbox: Mailbox, after: int, send: Send) -> None:
     # OSError: the other side is gone; the listener hears of it too.
     with suppress(OSError):
-        async with aclosing(mailbox.texts(after)) as texts:
-            async for text in texts:
-                await send({"type": "websocket.send", "text": text})
+        async with aclosing(mailbox.frames(after)) as frames:
+            async for frame in frames:
+                await send({"type": "websocket.send", "text": frame.text})
 
 
 async def _listen(mailbox: Mailbox, receive: Receive) -> None:
@@ -138,10 +114,8 @@ def _position_in(scope: Scope, last: int) -> int | None:
         return None
     if given is None:
         return last
-    [*others, value] = given
-    if others or not (value.isascii() and value.isdigit()) or len(value) > MAX_POSITION_DIGITS:
-        return None
-    return min(int(value), last)
+    position = position_from(given[0]) if len(given) == 1 else None
+    return None if position is None else min(position, last)
 
 
 async def _send_json(send: Send, message: dict[str, Any]) -> None:

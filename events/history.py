@@ -104,7 +104,7 @@ def fill_gaps(*, reading: HistoryReading, client: RingClient, now: datetime) -> 
                 next_attempt_at=now,
             )
             told.append(event)
-        tasks.enqueue_effects(told)
+        tasks.enqueue_effects(device.tenant_id, [event.pk for event in told])
         if missing:
             position.save(update_fields=["last"])
             broadcast.announce_on_commit(device.tenant_id)

@@ -45,7 +45,11 @@ RIGHTS = '{"type":"rights"}'
 
 @dataclass(frozen=True)
 class Frame:
-    """One event as it goes over the wire, and the people besides the tenant's staff who may have it now."""
+    """
+    One event as it goes over the wire, and the people besides the tenant's staff who may have it now; or a notice.
+
+    `position` is where its reader is once they have it: a notice leaves them where they were.
+    """
 
     position: int
     text: str
@@ -67,7 +71,7 @@ class Mailbox:
     What waits to be sent to one socket. `closed` holds the close code once the socket must end, `expired` the greatest
     position that was deleted for its age.
 
-    Whoever drains it iterates over `texts` once.
+    Whoever drains it iterates over `frames` once.
     """
 
     def __init__(self, visitor: Visitor) -> None:
@@ -115,25 +119,25 @@ class Mailbox:
         if not self.closed.done():
             self.closed.set_result(code)
 
-    async def texts(self, after: int) -> AsyncGenerator[str]:
+    async def frames(self, after: int) -> AsyncGenerator[Frame]:
         """What is to be sent, for ever: first everything after the position `after`, then what comes."""
         position = after
         if after < self.expired:
-            yield f'{{"type":"expired","position":{self.expired}}}'
+            yield Frame(position, f'{{"type":"expired","position":{self.expired}}}')
         while True:
             if self._behind:
                 # From now on new frames are kept here; what was committed before is found by the query.
                 self._behind = False
                 async for frame in _replay(self.visitor, position):
-                    yield frame.text
+                    yield frame
                     position = frame.position
             while self._frames or self._notices:
                 if self._notices:
-                    yield self._notices.popleft()
+                    yield Frame(position, self._notices.popleft())
                     continue
                 frame = self._frames.popleft()
                 if frame.position > position:
-                    yield frame.text
+                    yield frame
                     position = frame.position
             if not self._behind:
                 self._something.clear()

@@ -10,14 +10,12 @@ trouble of our own.
 """
 
 import asyncio
-import json
 import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn
 from weakref import WeakValueDictionary
 
 from django.db import DatabaseError, InterfaceError, OperationalError
@@ -25,6 +23,7 @@ from django.utils import timezone
 
 from accounts.models import RingApp, Tenant
 from events import broadcast
+from events.asgi import Headers, Receive, Refused, Scope, Send, answer_json, values_of
 from events.models import Delivery
 from events.services import Arrival, Recorded, record_batch
 from events.threads import PerLoop, in_thread
@@ -49,22 +48,6 @@ RETRY_AFTER_S = 5
 
 _JSON_TYPE = re.compile(r"application/(?:json|[\w.-]+\+json)\s*(?:;.*)?", re.ASCII | re.IGNORECASE)
 
-Headers = tuple[tuple[bytes, bytes], ...]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class Refused(Exception):
-    """The request gets `status` and a sentence that says what to do; `code` is for programs and logs."""
-
-    def __init__(self, status: int, code: str, detail: str, headers: Headers = ()) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers = headers
-
 
 class ClientGone(Exception):
     """The other side hung up before its body was complete: there is nobody to answer."""
@@ -74,15 +57,14 @@ def _try_again(code: str, detail: str) -> Refused:
     return Refused(503, code, detail, ((b"retry-after", str(RETRY_AFTER_S).encode()),))
 
 
-async def webhook_application(scope: Scope, receive: Receive, send: Send) -> None:
-    """One webhook request, from its bytes to its answer. Answers whatever comes; raises nothing to the server."""
-    slug = scope["url_route"]["kwargs"]["tenant"]
+async def webhook_application(scope: Scope, receive: Receive, send: Send, *, tenant: str) -> None:
+    """One webhook request for a tenant's slug, from its bytes to its answer. Answers whatever comes; raises nothing."""
     current = uuid.uuid4().hex
     reset = request_id.set(current)
     status = 200
     headers: Headers = ()
     try:
-        arrival = await _take_in(scope, receive, slug)
+        arrival = await _take_in(scope, receive, tenant)
         recorded = await _writers.get().write(arrival)
         if recorded.verdict == Delivery.Verdict.MALFORMED:
             _refuse_malformed(arrival)
@@ -90,13 +72,13 @@ async def webhook_application(scope: Scope, receive: Receive, send: Send) -> Non
     except Refused as refusal:
         status, headers = refusal.status, refusal.headers
         answer = {"error": refusal.code, "detail": refusal.detail}
-        logger.warning("Refused a webhook. tenant=%s status=%s reason=%s", slug, status, refusal.code)
+        logger.warning("Refused a webhook. tenant=%s status=%s reason=%s", tenant, status, refusal.code)
     except ClientGone:
-        logger.warning("A webhook's sender hung up before the end of its body. tenant=%s", slug)
+        logger.warning("A webhook's sender hung up before the end of its body. tenant=%s", tenant)
         return
     finally:
         request_id.reset(reset)
-    await _answer(send, status, answer, current, headers)
+    await answer_json(send, status, answer, current, headers)
 
 
 async def _take_in(scope: Scope, receive: Receive, slug: str) -> Arrival:
@@ -155,8 +137,8 @@ def _refuse_malformed(arrival: Arrival) -> NoReturn:
 
 def _header(scope: Scope, name: bytes) -> str | None:
     """The header's value; None when it is missing, or there twice and nobody can tell which one is meant."""
-    values = [value for key, value in scope["headers"] if key.lower() == name]
-    return values[0].decode("latin-1") if len(values) == 1 else None
+    values = values_of(scope, name)
+    return values[0] if len(values) == 1 else None
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes:
@@ -180,25 +162,6 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes:
     except TimeoutError:
         raise Refused(408, "too_slow", "The body did not arrive in time. Send it again.") from None
     return bytes(body)
-
-
-async def _answer(send: Send, status: int, answer: dict[str, str], current: str, headers: Headers) -> None:
-    body = json.dumps(answer).encode()
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-                (b"cache-control", b"no-store"),
-                (b"x-content-type-options", b"nosniff"),
-                (b"x-request-id", current.encode()),
-                *headers,
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
 
 
 # --- the tenants' keys -----------------------------------------------------------------------------------------

@@ -27,6 +27,11 @@ def feed_position(membership: Membership) -> int:
     return standing.last if standing else 0
 
 
+def count_up_to(events: EventQuerySet, most: int) -> int:
+    """How many there are; `most + 1` for more than `most`."""
+    return events.order_by()[: most + 1].count()
+
+
 def by_day(events: Iterable[Event]) -> list[tuple[date, list[Event]]]:
     """Events in the order given, under the day they belong to in the viewer's zone."""
     return [

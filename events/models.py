@@ -1,11 +1,13 @@
 """Signed webhook deliveries as received, and the durable, ordered events they tell of."""
 
+import uuid
 from typing import Self
 
 from django.db import models
 from django.db.models import Q
 
 from devices.grants import Capability, OfDeviceQuerySet
+from portal.fields import EncryptedTextField
 from portal.tenancy import TenantOwned, TenantQuerySet, Viewer
 from portal.work import Work
 
@@ -24,6 +26,8 @@ class Delivery(TenantOwned):
         MALFORMED = "malformed"  # good signature, unreadable body: answered 400
         ERASED = "erased"  # of somebody whose data was deleted: nothing of it is kept
 
+    # Every index costs each webhook: a column that begins another index has none of its own.
+    tenant = models.ForeignKey("accounts.Tenant", models.CASCADE, related_name="+", db_index=False)
     received_at = models.DateTimeField(db_index=True)
     request_id = models.CharField(max_length=255, blank=True, default="")
     body = models.BinaryField()
@@ -72,6 +76,7 @@ class Event(TenantOwned, Work):
         REPLAY = "replay"  # a delivery that could not be read when it came
         TEST = "test", "A test of ours"
 
+    tenant = models.ForeignKey("accounts.Tenant", models.CASCADE, related_name="+", db_index=False)
     delivery = models.OneToOneField(Delivery, models.SET_NULL, null=True, blank=True, related_name="event")
     request_id = models.CharField(max_length=255)
     position = models.PositiveBigIntegerField()
@@ -89,7 +94,7 @@ class Event(TenantOwned, Work):
         "accounts.RingAccount", models.SET_NULL, null=True, blank=True, related_name="events"
     )
     device = models.ForeignKey(
-        "devices.Device", models.SET_NULL, null=True, blank=True, related_name="events"
+        "devices.Device", models.SET_NULL, null=True, blank=True, related_name="events", db_index=False
     )
     occurred_at = models.DateTimeField(
         help_text="Ring's time of the event; its arrival where Ring told none."
@@ -141,6 +146,28 @@ class Event(TenantOwned, Work):
         return self.provenance == self.Provenance.TEST
 
 
+class EventReview(TenantOwned):
+    """Somebody has reviewed an event, for themselves. `batch`: the action that marked it. Only `events.reviews` writes it."""
+
+    event = models.ForeignKey(Event, models.CASCADE, related_name="reviews", db_index=False)
+    membership = models.ForeignKey(
+        "accounts.Membership", models.CASCADE, related_name="event_reviews", db_index=False
+    )
+    reviewed_at = models.DateTimeField()
+    batch = models.UUIDField()
+
+    objects = TenantQuerySet["EventReview"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["event", "membership"], name="events_review_once_per_person"),
+        ]
+        indexes = [models.Index(fields=["membership", "batch"], name="events_review_of_person")]
+
+    def __str__(self) -> str:
+        return f"review of {self.event}"
+
+
 class HistoryReading(TenantOwned, Work):
     """How far one device's history has been read back, and when that is due again (`events.history`)."""
 
@@ -175,3 +202,96 @@ class TenantPosition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tenant_id}: {self.last}"
+
+
+class PushKey(models.Model):
+    """The installation's key that signs push messages, made when it is first needed. Browsers are bound to it."""
+
+    public_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    key = EncryptedTextField()
+    is_only = models.BooleanField(default=True, unique=True, editable=False)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(is_only=True), name="events_push_key_only_one")]
+
+    def __str__(self) -> str:
+        return "push key"
+
+
+class OwnNotificationsQuerySet(TenantQuerySet):
+    """What a person has set for themselves faces nobody else, not the tenant's staff either."""
+
+    def visible_to(self, viewer: Viewer) -> Self:
+        return self.filter(tenant_id=viewer.tenant_id, membership__user_id=viewer.user_id)
+
+
+class NotificationSettings(TenantOwned):
+    """What a member is notified of, and how often. No row: everything, a device at most every five minutes."""
+
+    class Cooldown(models.IntegerChoices):
+        NONE = 0, "every time"
+        MINUTE = 1, "at most once a minute"
+        FIVE = 5, "at most every 5 minutes"
+        QUARTER = 15, "at most every 15 minutes"
+        HOUR = 60, "at most once an hour"
+
+    membership = models.OneToOneField(
+        "accounts.Membership", models.CASCADE, related_name="notification_settings"
+    )
+    muted_kinds = models.JSONField(default=list, help_text="Filters of the events page, by key.")
+    muted_devices = models.JSONField(default=list, help_text="Devices, by public id.")
+    cooldown_minutes = models.PositiveSmallIntegerField(choices=Cooldown, default=Cooldown.FIVE)
+    snoozed_until = models.DateTimeField(null=True, blank=True)
+
+    objects = OwnNotificationsQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "notification settings"
+
+    def __str__(self) -> str:
+        return f"notifications of {self.membership}"
+
+
+class PushSubscription(TenantOwned):
+    """A browser of a member that is told of events while the portal is closed."""
+
+    membership = models.ForeignKey("accounts.Membership", models.CASCADE, related_name="push_subscriptions")
+    # The address is a key to the browser: encrypted with the rest, and recognised by its digest.
+    endpoint_digest = models.CharField(max_length=64, editable=False)
+    subscription = EncryptedTextField()
+    name = models.CharField(max_length=100, help_text="Browser and system, as it says itself.")
+    created_at = models.DateTimeField()
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.CharField(max_length=255, blank=True, default="")
+
+    objects = OwnNotificationsQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "endpoint_digest"], name="events_push_subscription_once_per_tenant"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.membership}"
+
+
+class LastNotice(TenantOwned):
+    """When a member was last notified of a device: the pause between two notices is counted from here."""
+
+    membership = models.ForeignKey("accounts.Membership", models.CASCADE, related_name="+")
+    device = models.ForeignKey("devices.Device", models.CASCADE, related_name="+")
+    noticed_at = models.DateTimeField()
+
+    objects = OwnNotificationsQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["membership", "device"], name="events_last_notice_once_per_device"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.membership} of {self.device}"

@@ -9,7 +9,7 @@ from django.db.models import BinaryField, F, Func, IntegerField, Q, QuerySet, Va
 from accounts.models import RingAccount
 from accounts.personal_data import PersonalData, Scope, Tally, parts, row_of
 from events import broadcast
-from events.models import Delivery, Event
+from events.models import Delivery, Event, EventReview, LastNotice, NotificationSettings, PushSubscription
 
 BATCH = 500
 
@@ -41,13 +41,15 @@ def events_of(account: RingAccount) -> "QuerySet[Event]":
 
 
 class Events(PersonalData):
-    """Events, and the webhook requests that told of them."""
+    """Events, the webhook requests that told of them, and who has reviewed which."""
 
     def tables(self, scope: Scope) -> Iterator[tuple[str, Iterable[dict[str, Any]]]]:
         yield "events", self._rows(scope)
+        yield "event_reviews", self._reviewed(scope)
+        yield "notifications", self._notifications(scope)
 
     def counts(self, scope: Scope) -> dict[str, int]:
-        return {"events": self._events(scope).count()}
+        return {"events": self._events(scope).count(), "event reviews": self._reviews(scope).count()}
 
     def ring_ids(self, account: RingAccount) -> Iterable[str]:
         named = events_of(account).exclude(device_ring_id="").order_by()
@@ -72,6 +74,7 @@ class Events(PersonalData):
 
     def erase_person(self, scope: Scope, tally: Tally) -> None:
         """Of a whole tenant: also what belonged to nobody we know."""
+        tally("event reviews", self._reviews(scope).delete()[0])
         if scope.user is not None:
             return
         for words, rows in (
@@ -96,6 +99,25 @@ class Events(PersonalData):
             return rows
         theirs = scope.ring_accounts()
         return rows.filter(Q(ring_account__in=theirs) | Q(device__ring_account__in=theirs))
+
+    def _reviews(self, scope: Scope) -> "QuerySet[EventReview]":
+        rows = EventReview.objects.for_tenant(scope.tenant)
+        return rows if scope.user is None else rows.filter(membership__user=scope.user)
+
+    def _reviewed(self, scope: Scope) -> Iterator[dict[str, Any]]:
+        rows = self._reviews(scope).select_related("event", "membership").order_by("pk")
+        for review in rows.iterator(chunk_size=500):
+            yield row_of(review, leave_out=["batch"], you=scope.user)
+
+    def _notifications(self, scope: Scope) -> Iterator[dict[str, Any]]:
+        """What people chose, and their browsers, without the keys to them."""
+        for model in (NotificationSettings, PushSubscription, LastNotice):
+            rows = model._default_manager.filter(tenant=scope.tenant).select_related("membership__user")
+            if scope.user is not None:
+                rows = rows.filter(membership__user=scope.user)
+            for row in rows.order_by("pk"):
+                shown = row_of(row, leave_out=["endpoint_digest"], you=scope.user)
+                yield {"kind": model._meta.verbose_name, **shown}
 
     def _rows(self, scope: Scope) -> Iterator[dict[str, Any]]:
         rows = self._events(scope).select_related("delivery", "device", "ring_account").order_by("position")

@@ -9,8 +9,11 @@ from accounts.models import RingAccount
 from accounts.signals import ring_account_claimed, ring_account_linked, ring_account_unlinked
 from devices.models import Device
 from devices.signals import device_synced
-from events import services
+from events import notifications, services
 from events.history_tasks import plan_reading, stop_readings
+from events.models import Event
+from events.notification_tasks import notify
+from events.signals import event_recorded
 
 
 @receiver(ring_account_claimed)
@@ -30,3 +33,10 @@ def attach_events_of_device(device: Device, **_: Any) -> None:
     """Earlier events show the device's name; and what no webhook told is looked for in its history."""
     services.attach_device(device)
     plan_reading(device=device, now=timezone.now())
+
+
+@receiver(event_recorded)
+def notify_of_event(event: Event, **_: Any) -> None:
+    """Browsers whose people have the portal closed are told."""
+    if notifications.is_news(event, now=timezone.now()) and notifications.anybody_listens(event.tenant_id):
+        notify.enqueue(event.pk)

@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from django_tasks_db.models import DBTaskResult
+
 from accounts.erasure import erased_ring_ids
 from accounts.models import RingAccount
 from devices.models import Device
 from events import broadcast, history, tasks
-from events.lookups import Known, look_up
-from events.models import Delivery, Event, TenantPosition
-from portal.postgresql.bulk import insert_many
+from events.lookups import Asked, Found, lock_and_look_up, look_up, move_positions
+from events.models import Delivery, Event
+from portal.bulk import Row, insert_all, run_together
 from portal.walls import tenant_scope
 from ring.documents import WebhookDelivery, parse_delivery
 
@@ -78,64 +79,49 @@ def record_batch(arrivals: Sequence[Arrival]) -> list[Recorded]:
     Announces nothing: the caller does that once it has its answer (`broadcast.announce`), or see `record`.
     Raises django.db.Error; then nothing is stored. Source: contract 9.2, 9.3.
     """
-    tenant_ids = {arrival.tenant_id for arrival in arrivals}
-    with tenant_scope(*tenant_ids), transaction.atomic():
-        positions = _lock_positions(tenant_ids)
-        known = _look_up(arrivals)
-        seen, owners = _Seen(known), _Owners(known)
-        deliveries: list[Delivery] = []
-        events: list[Event] = []
-        results: list[Recorded] = []
+    if not arrivals:
+        return []
+    with tenant_scope(*{arrival.tenant_id for arrival in arrivals}), transaction.atomic():
+        locked = lock_and_look_up([_asked(arrival) for arrival in arrivals])
+        seen = _Seen()
         late = _late_webhooks(arrivals)
-        merged: list[tuple[Event, WebhookDelivery, Delivery]] = []
-        erased = _erased(arrivals, owners)
-        for arrival in arrivals:
+        erased = _erased(arrivals, locked.found)
+        deliveries: list[Row] = []
+        events: list[Row] = []
+        results: list[Recorded] = []
+        merged: list[tuple[Event, WebhookDelivery, int]] = []
+        for arrival, found, delivery_pk, event_pk in zip(
+            arrivals, locked.found, locked.delivery_pks, locked.event_pks, strict=True
+        ):
+            said = arrival.delivery
+            position = None
             if arrival in erased:
-                # That something came is kept, and when; what it says and whom it names is not.
                 verdict = Delivery.Verdict.ERASED
-                deliveries.append(
-                    Delivery(
-                        tenant_id=arrival.tenant_id,
-                        received_at=arrival.received_at,
-                        body=b"",
-                        verdict=verdict,
-                        reason="The person's data was deleted.",
-                    )
-                )
-                results.append(Recorded(verdict, arrival.tenant_id))
-                continue
-            verdict, position, told_by_history = Delivery.Verdict.MALFORMED, None, None
-            if arrival.delivery is not None:
+            elif said is None:
+                verdict = Delivery.Verdict.MALFORMED
+            elif not seen.is_new(arrival, found):
                 verdict = Delivery.Verdict.DUPLICATE
-                if seen.add(arrival):
-                    told_by_history = _take_late(late, arrival, arrival.delivery)
-                    if told_by_history is not None:
-                        verdict = Delivery.Verdict.MERGED
-                    else:
-                        verdict = Delivery.Verdict.RECORDED
-                        row = positions[arrival.tenant_id]
-                        position = row.last = row.last + 1
-            delivery = Delivery(
-                tenant_id=arrival.tenant_id,
-                received_at=arrival.received_at,
-                request_id=arrival.request_id,
-                body=arrival.body,
-                verdict=verdict,
-                reason=arrival.reason[:255],
-            )
-            deliveries.append(delivery)
-            if position is not None and arrival.delivery is not None:
-                events.append(_event(arrival, arrival.delivery, delivery, position, owners))
-            if told_by_history is not None and arrival.delivery is not None:
-                merged.append((told_by_history, arrival.delivery, delivery))
+            elif (told_by_history := _take_late(late, arrival, said)) is not None:
+                verdict = Delivery.Verdict.MERGED
+                merged.append((told_by_history, said, delivery_pk))
+            else:
+                verdict = Delivery.Verdict.RECORDED
+                position = locked.positions[arrival.tenant_id] = locked.positions[arrival.tenant_id] + 1
+                event = _event(arrival, said, found)
+                events.append({**event, "id": event_pk, "position": position, "delivery_id": delivery_pk})
+            deliveries.append({**_delivery(arrival, verdict), "id": delivery_pk})
             results.append(Recorded(verdict, arrival.tenant_id, position))
-        insert_many(Delivery, deliveries)
-        insert_many(Event, events)
-        for event, said, delivery in merged:
-            _merge(event, said, delivery)
-        for row in positions.values():
-            row.save(update_fields=["last"])
-        tasks.enqueue_effects(events)
+        by_tenant: dict[int, list[int]] = {}
+        for row in events:
+            by_tenant.setdefault(row["tenant_id"], []).append(row["id"])
+        insert_all(
+            (Delivery, deliveries),
+            (Event, events),
+            (DBTaskResult, tasks.for_effects(by_tenant)),
+            last=[move_positions(locked.positions)],
+        )
+        for told, said, delivery_pk in merged:
+            _merge(told, said, delivery_pk)
     return results
 
 
@@ -150,7 +136,7 @@ def record(arrival: Arrival) -> Recorded:
 def is_known(tenant_id: int, said: WebhookDelivery) -> bool:
     """True when the tenant has an event of this request, or of this thing at this account's device."""
     arrival = Arrival(tenant_id, timezone.now(), b"", said)
-    return not _Seen(_look_up([arrival])).add(arrival)
+    return look_up([_asked(arrival)])[0].is_known
 
 
 def record_again(delivery: Delivery) -> bool:
@@ -163,9 +149,9 @@ def record_again(delivery: Delivery) -> bool:
     said = parse_delivery(body)
     arrival = Arrival(delivery.tenant_id, delivery.received_at, body, said)
     with transaction.atomic():
-        position = _lock_positions({delivery.tenant_id})[delivery.tenant_id]
-        known = _look_up([arrival])
-        if not _Seen(known).add(arrival):
+        locked = lock_and_look_up([_asked(arrival)])
+        [found] = locked.found
+        if found.is_known:
             return False
         told_by_history = _take_late(_late_webhooks([arrival]), arrival, said)
         delivery.verdict = Delivery.Verdict.MERGED if told_by_history else Delivery.Verdict.RECORDED
@@ -173,11 +159,11 @@ def record_again(delivery: Delivery) -> bool:
         delivery.request_id = said.request_id
         delivery.save(update_fields=["verdict", "reason", "request_id"])
         if told_by_history is not None:
-            _merge(told_by_history, said, delivery)
+            _merge(told_by_history, said, delivery.pk)
             return True
-        position.last += 1
-        position.save(update_fields=["last"])
-        event = _event(arrival, said, delivery, position.last, _Owners(known))
+        position = locked.positions[delivery.tenant_id] + 1
+        run_together(move_positions({delivery.tenant_id: position}))
+        event = Event(**_event(arrival, said, found), position=position, delivery=delivery)
         if event.provenance == Event.Provenance.WEBHOOK:
             event.provenance = Event.Provenance.REPLAY
         event.next_attempt_at = timezone.now()
@@ -214,79 +200,43 @@ def attach_device(device: Device) -> int:
     return count
 
 
-def _lock_positions(tenant_ids: set[int]) -> dict[int, TenantPosition]:
-    """Each tenant's position row, locked until the transaction ends; always in the same order, so nobody deadlocks."""
-    rows = TenantPosition.objects.filter(pk__in=tenant_ids).select_for_update().order_by("pk")
-    locked = {row.pk: row for row in rows}
-    missing = tenant_ids - locked.keys()
-    if missing:
-        # The first event of a tenant. Another process may be making the row too; whoever was first, we lock it now.
-        new = [TenantPosition(tenant_id=tenant_id) for tenant_id in sorted(missing)]
-        TenantPosition.objects.bulk_create(new, ignore_conflicts=True)
-        locked = {row.pk: row for row in rows.all()}
-    return locked
-
-
-def _look_up(arrivals: Sequence[Arrival]) -> Known:
-    readable = [arrival.delivery for arrival in arrivals if arrival.delivery is not None]
-    return look_up(
-        tenant_ids=(arrival.tenant_id for arrival in arrivals),
-        request_ids=(said.request_id for said in readable),
-        account_ring_ids=(said.account_id for said in readable if said.account_id),
-        ring_event_ids=(said.event_id for said in readable),
-        device_ring_ids=(arrival.device_ring_id for arrival in arrivals if arrival.device_ring_id),
+def _asked(arrival: Arrival) -> Asked:
+    said = arrival.delivery
+    return Asked(
+        tenant_id=arrival.tenant_id,
+        request_id=arrival.request_id,
+        account_ring_id=arrival.account_ring_id,
+        ring_event_id=said.event_id if said else "",
+        device_ring_id=arrival.device_ring_id,
     )
 
 
 class _Seen:
-    """Which requests and device events are there already, in the database or earlier in the same batch."""
+    """Which requests and device events there are already, in the database or earlier in the same batch."""
 
-    def __init__(self, known: Known) -> None:
-        self._seen: set[tuple[Any, ...]] = {*known.requests, *known.things}
+    def __init__(self) -> None:
+        self._in_this_batch: set[tuple[int | str, ...]] = set()
 
-    def add(self, arrival: Arrival) -> bool:
-        """True when it is new; from then on it is known."""
-        said = arrival.delivery
-        if said is None:
+    def is_new(self, arrival: Arrival, found: Found) -> bool:
+        """True the first time; from then on it is known."""
+        keys: list[tuple[int | str, ...]] = [(arrival.tenant_id, arrival.request_id)]
+        if arrival.delivery is not None and arrival.account_ring_id and arrival.device_ring_id:
+            keys.append((arrival.tenant_id, arrival.account_ring_id, arrival.delivery.event_id))
+        if found.is_known or any(key in self._in_this_batch for key in keys):
             return False
-        keys: list[tuple[Any, ...]] = [(arrival.tenant_id, said.request_id)]
-        if said.account_id and arrival.device_ring_id:
-            keys.append((arrival.tenant_id, said.account_id, said.event_id))
-        if any(key in self._seen for key in keys):
-            return False
-        self._seen.update(keys)
+        self._in_this_batch.update(keys)
         return True
 
 
-class _Owners:
-    """The accounts and devices that the arrivals name, as far as we know them."""
-
-    def __init__(self, known: Known) -> None:
-        self._accounts = known.accounts
-        self._devices: dict[tuple[int, str, str], tuple[int, int]] = {}
-        for (tenant_id, account_ring_id, ring_id), found in known.devices.items():
-            self._devices[tenant_id, account_ring_id, ring_id] = found
-            # Where no account is named, the last one wins: it is still shared with us.
-            self._devices[tenant_id, "", ring_id] = found
-
-    def of(self, arrival: Arrival) -> tuple[int | None, int | None]:
-        """(Ring account, device) as primary keys; None for what we do not know (yet)."""
-        named = (arrival.tenant_id, arrival.account_ring_id, arrival.device_ring_id)
-        device_pk, account_pk = (
-            self._devices.get(named, (None, None)) if arrival.device_ring_id else (None, None)
-        )
-        return account_pk or self._accounts.get((arrival.tenant_id, arrival.account_ring_id)), device_pk
-
-
-def _erased(arrivals: Sequence[Arrival], owners: _Owners) -> list[Arrival]:
+def _erased(arrivals: Sequence[Arrival], known: Sequence[Found]) -> list[Arrival]:
     """
     The arrivals that speak of nobody but somebody who had their data deleted. Source: contract 2.10.
 
     Only those that name an account or device we do not know are looked up: the ordinary ones cost nothing.
     """
     named: dict[tuple[int, str], list[Arrival]] = {}
-    for arrival in arrivals:
-        if arrival.delivery is None or owners.of(arrival) != (None, None):
+    for arrival, found in zip(arrivals, known, strict=True):
+        if arrival.delivery is None or found.account_pk is not None or found.device_pk is not None:
             continue
         ids = [arrival.delivery.account_id] if arrival.delivery.account_id else arrival.delivery.device_ids
         for ring_id in ids:
@@ -294,29 +244,38 @@ def _erased(arrivals: Sequence[Arrival], owners: _Owners) -> list[Arrival]:
     return [arrival for name in erased_ring_ids(named) for arrival in named[name]] if named else []
 
 
-def _event(
-    arrival: Arrival, said: WebhookDelivery, delivery: Delivery, position: int, owners: _Owners
-) -> Event:
-    account_pk, device_pk = owners.of(arrival)
-    return Event(
-        tenant_id=arrival.tenant_id,
-        delivery=delivery,
-        request_id=said.request_id,
-        position=position,
-        provenance=_provenance(said),
-        event_type=said.event_type,
-        sub_type=said.sub_type[:MAX_SUB_TYPE_CHARS],
-        ring_event_id=said.event_id,
-        account_ring_id=said.account_id,
-        device_ring_id=arrival.device_ring_id,
-        component_ids=list(said.component_ids),
-        ring_account_id=account_pk,
-        device_id=device_pk,
-        occurred_at=_occurred_at(arrival, said),
-        received_at=arrival.received_at,
-        attributes=said.attributes,
-        next_attempt_at=arrival.received_at,
-    )
+def _delivery(arrival: Arrival, verdict: Delivery.Verdict) -> Row:
+    row: Row = {"tenant_id": arrival.tenant_id, "received_at": arrival.received_at, "verdict": verdict}
+    if verdict is Delivery.Verdict.ERASED:
+        # That something came is kept, and when; what it says and whom it names is not.
+        return {**row, "body": b"", "reason": "The person's data was deleted."}
+    return {
+        **row,
+        "request_id": arrival.request_id,
+        "body": arrival.body,
+        "reason": arrival.reason[:255],
+    }
+
+
+def _event(arrival: Arrival, said: WebhookDelivery, found: Found) -> Row:
+    """A new event but for its key, its position and its delivery."""
+    return {
+        "tenant_id": arrival.tenant_id,
+        "request_id": said.request_id,
+        "provenance": _provenance(said),
+        "event_type": said.event_type,
+        "sub_type": said.sub_type[:MAX_SUB_TYPE_CHARS],
+        "ring_event_id": said.event_id,
+        "account_ring_id": said.account_id,
+        "device_ring_id": arrival.device_ring_id,
+        "component_ids": list(said.component_ids),
+        "ring_account_id": found.account_pk,
+        "device_id": found.device_pk,
+        "occurred_at": _occurred_at(arrival, said),
+        "received_at": arrival.received_at,
+        "attributes": said.attributes,
+        "next_attempt_at": arrival.received_at,
+    }
 
 
 def _provenance(said: WebhookDelivery) -> Event.Provenance:
@@ -350,9 +309,9 @@ def _take_late(late: history.LateWebhooks, arrival: Arrival, said: WebhookDelive
     )
 
 
-def _merge(event: Event, said: WebhookDelivery, delivery: Delivery) -> None:
+def _merge(event: Event, said: WebhookDelivery, delivery_pk: int) -> None:
     """The webhook of an event that history told: it keeps its position and provenance, and gets what it lacked."""
-    event.delivery = delivery
+    event.delivery_id = delivery_pk
     event.request_id = said.request_id
     event.ring_event_id = said.event_id
     event.event_type = said.event_type

@@ -1,9 +1,10 @@
 """The worker's part: run each event's effects once, whatever dies meanwhile."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import batched
+from typing import Any
 
 from django.db import transaction
 from django.tasks import task
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from apscheduler.triggers.interval import IntervalTrigger
 from crontask import cron
+from django_tasks_db.models import DBTaskResult
 
 from accounts.models import Tenant
 from events import (
@@ -21,9 +23,10 @@ from events.alerts import mail_given_up
 from events.models import Event
 from events.signals import event_recorded
 from events.turns import LAST, Turns
+from portal.bulk import insert_all
 from portal.logs import redact
 from portal.walls import tenant_scope, unit_of_work
-from portal.work import backoff, enqueue_after, enqueue_due, take
+from portal.work import backoff, enqueue_after, enqueue_due, take, task_row
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +42,28 @@ EVENTS_A_TASK = 20
 _turns = Turns()
 
 
-def enqueue_effects(events: Iterable[Event]) -> None:
-    """Have the effects of new events run, in few tasks, none of them for two tenants. Within the caller's transaction."""
-    waiting: dict[int, list[int]] = {}
-    for event in events:
-        waiting.setdefault(event.tenant_id, []).append(event.pk)
+def for_effects(waiting: Mapping[int, Sequence[int]]) -> list[dict[str, Any]]:
+    """
+    The queue's rows (of DBTaskResult) that have the effects of new events run: few tasks, none of them for two tenants.
+
+    `waiting`: tenants and their events, by primary key. The caller inserts the rows in the transaction of the events.
+    """
     now = timezone.now()
-    for tenant_id, pks in waiting.items():
-        for part in batched(pks, EVENTS_A_TASK):
-            priority = _turns.priority(tenant_id, count=len(part), now=now)
-            apply_effects_of.using(priority=priority).enqueue(list(part))
+    return [
+        task_row(
+            apply_effects_of,
+            list(part),
+            priority=_turns.priority(tenant_id, count=len(part), now=now),
+            now=now,
+        )
+        for tenant_id, pks in waiting.items()
+        for part in batched(pks, EVENTS_A_TASK)
+    ]
+
+
+def enqueue_effects(tenant_id: int, event_ids: Sequence[int]) -> None:
+    """Have the effects of a tenant's new events run. Within the caller's transaction."""
+    insert_all((DBTaskResult, for_effects({tenant_id: event_ids})))
 
 
 @task(queue_name="events", priority=LAST)

@@ -1,76 +1,43 @@
 """The pages of events: home, the list, one event, and the rows that arrive by themselves."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from uuid import UUID
 
-from django.core.paginator import Paginator
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count
 from django.db.models.functions import ExtractHour
-from django.http import HttpResponse, QueryDict
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.dateparse import parse_date
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts.access import ANYONE_IN_THE_TENANT, TenantRequest, roles_allowed
+from accounts.audit import audit
 from accounts.models import RingAccount, Role
 from accounts.people import note_visit
 from devices.grants import Capability
 from devices.models import Device
-from events import inspector, words
-from events.listing import all_events, by_day, feed_position, readable_events
-from events.models import Delivery, Event, EventQuerySet
+from events import export, inspector, words
+from events.filters import Filters
+from events.histogram import histogram_of
+from events.listing import all_events, by_day, count_up_to, feed_position, readable_events
+from events.models import Delivery, Event
+from events.paging import page_of
+from events.review_views import WAITING_SHOWN, marked_lately, waiting_words
+from events.reviews import count_waiting, queue_since, reviews_of_others, with_reviews
 from events.zones import COOKIE, day_bounds, in_own_zone
+from portal.streams import stream_file
 
 HOME_TILES = 8
 HOME_EVENTS = 20
 PAGE_EVENTS = 50
+# Further than this nobody counts, so that a page costs the same however much has happened.
+COUNTED = 1000
 NEW_ROWS = 50
 # Further ahead of our own clock than this, and the page says that Ring's clock and ours disagree.
 CLOCK_SKEW = timedelta(minutes=2)
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What the address of the list asks for; what it asks for in vain is left out."""
-
-    kind: words.KindFilter | None
-    device: Device | None
-    day: date | None
-
-    @classmethod
-    def of(cls, query: QueryDict, devices: Iterable[Device]) -> "Filters":
-        given = query.get("device", "")
-        return cls(
-            kind=words.find_filter(query.get("kind", "")),
-            device=next((device for device in devices if str(device.public_id) == given), None),
-            day=_day(query.get("day", "")),
-        )
-
-    def apply(self, events: EventQuerySet) -> EventQuerySet:
-        if self.kind is not None:
-            events = events.filter(self.kind.condition)
-        if self.device is not None:
-            events = events.filter(device=self.device)
-        if self.day is not None:
-            start, end = day_bounds(self.day)
-            events = events.filter(occurred_at__gte=start, occurred_at__lt=end)
-        return events
-
-    def query(self, **changes: str) -> str:
-        """The query string for the same filters, changed; "" takes one away."""
-        values = QueryDict(mutable=True)
-        now = {
-            "kind": self.kind.key if self.kind else "",
-            "device": str(self.device.public_id) if self.device else "",
-            "day": self.day.isoformat() if self.day else "",
-        }
-        values.update({name: value for name, value in (now | changes).items() if value})
-        return f"?{values.urlencode()}" if values else "?"
 
 
 @never_cache
@@ -125,14 +92,21 @@ def dashboard(request: TenantRequest, tenant: str) -> HttpResponse:
 @roles_allowed(*ANYONE_IN_THE_TENANT)
 @in_own_zone
 def event_list(request: TenantRequest, tenant: str) -> HttpResponse:
-    """All events, newest first, narrowed by what stands in the address: `kind`, `device`, `day`, `page`."""
+    """All events, newest first, narrowed by what stands in the address (`events.filters`, and `before` or `after`)."""
     position = feed_position(request.membership)
     devices = list(Device.objects.permitted_to(request.membership, Capability.EVENTS).order_by("name", "pk"))
     filters = Filters.of(request.GET, devices)
-    events = filters.apply(readable_events(request.membership)).order_by("-occurred_at", "-position")
-    page = Paginator(events, PAGE_EVENTS).get_page(request.GET.get("page"))
-    today = timezone.localtime().date()
+    now = timezone.now()
+    events = filters.apply(readable_events(request.membership), request.membership, now=now)
+    page = page_of(
+        with_reviews(events, request.membership),
+        before=request.GET.get("before", ""),
+        after=request.GET.get("after", ""),
+        size=PAGE_EVENTS,
+    )
+    today = timezone.localdate(now)
     day = filters.day
+    waiting = count_waiting(request.membership, most=WAITING_SHOWN, now=now)
     return render(
         request,
         "events/list.html",
@@ -144,17 +118,37 @@ def event_list(request: TenantRequest, tenant: str) -> HttpResponse:
             ],
             "all_kinds_query": filters.query(kind=""),
             "devices": devices,
+            "subtypes": words.SUBTYPES,
+            "histogram": histogram_of(request.membership, filters, now=now),
             "page": page,
+            # All of it is on this page, or it has to be counted.
+            "count": len(page.events) if page.is_newest and not page.before else count_up_to(events, COUNTED),
+            "counted": COUNTED,
             "page_query": filters.query(),
-            "days": by_day(page.object_list),
+            "may_export": export.may_export_from_some(request.membership),
+            "days": by_day(page.events),
             "today": today,
-            "day_before": filters.query(day=((day or today) - timedelta(days=1)).isoformat()),
-            "day_after": filters.query(day=(day + timedelta(days=1)).isoformat())
+            "day_before": filters.query(
+                day=((day or today) - timedelta(days=1)).isoformat(), from_="", to=""
+            ),
+            "day_after": filters.query(day=(day + timedelta(days=1)).isoformat(), from_="", to="")
             if day and day < today
             else "",
-            "any_day_query": filters.query(day=""),
+            "any_time_query": filters.query(day="", from_="", to=""),
+            "reviewing": True,
+            "queue_since": queue_since(now),
+            "review_tabs": [
+                {"label": label, "query": filters.query(reviewed=value), "current": filters.reviewed == value}
+                for value, label in (("", "All"), ("no", "To review"), ("yes", "Reviewed"))
+            ],
+            "waiting": waiting_words(waiting) if waiting else "",
+            "marked": marked_lately(request),
             # New events belong on top of the newest page only.
-            "is_live": page.number == 1 and day in (None, today),
+            "is_live": page.is_newest
+            and filters.reviewed != "yes"
+            and day in (None, today)
+            and (filters.end is None or filters.end > now)
+            and (filters.start is None or filters.start <= now),
             "position": position,
         },
     )
@@ -164,16 +158,56 @@ def event_list(request: TenantRequest, tenant: str) -> HttpResponse:
 @require_safe
 @roles_allowed(*ANYONE_IN_THE_TENANT)
 @in_own_zone
+def export_file(request: TenantRequest, tenant: str, ending: str) -> HttpResponseBase:
+    """
+    The list as a file: all its pages, the same filters. For whoever may export, of the devices they may export from.
+
+    Raises PermissionDenied for somebody to whom nothing was granted to be taken out.
+    """
+    if not export.may_export_from_some(request.membership):
+        raise PermissionDenied(
+            "You may see these events, but not download them. Whoever gave you access can change that."
+        )
+    devices = list(Device.objects.permitted_to(request.membership, Capability.EVENTS))
+    filters = Filters.of(request.GET, devices)
+    zone = timezone.get_current_timezone()
+    events = filters.apply(
+        export.exportable(all_events(), request.membership), request.membership, now=timezone.now()
+    )
+    if request.method == "GET":
+        audit(
+            tenant=request.tenant,
+            actor=request.user,
+            action="events.exported",
+            subject=f"tenant {request.tenant.public_id}",
+            format=ending,
+        )
+    return stream_file(
+        request,
+        export.pieces_of(ending, events, request.membership, zone),
+        content_type=export.CONTENT_TYPES[ending],
+        filename=export.file_name(request.tenant.slug, filters, ending, zone=zone),
+    )
+
+
+@never_cache
+@require_safe
+@roles_allowed(*ANYONE_IN_THE_TENANT)
+@in_own_zone
 def rows(request: TenantRequest, tenant: str) -> HttpResponse:
-    """The newest rows for a page that is open; `?after=` a position, `?device=` and `?kind=` as in the list."""
+    """The newest rows for a page that is open; `?after=` a position, the filters as in the list, `?reviewing` its controls."""
     devices = Device.objects.permitted_to(request.membership, Capability.EVENTS)
     filters = Filters.of(request.GET, devices)
     after = request.GET.get("after", "")
-    events = filters.apply(readable_events(request.membership))
+    now = timezone.now()
+    events = filters.apply(readable_events(request.membership), request.membership, now=now)
     if after.isascii() and after.isdigit() and len(after) < 19:
         events = events.filter(position__gt=int(after))
+    newest = with_reviews(events, request.membership).order_by("-occurred_at", "-position")[:NEW_ROWS]
     return render(
-        request, "events/_rows.html", {"events": events.order_by("-occurred_at", "-position")[:NEW_ROWS]}
+        request,
+        "events/_rows.html",
+        {"events": newest, "reviewing": "reviewing" in request.GET, "queue_since": queue_since(now)},
     )
 
 
@@ -183,7 +217,9 @@ def rows(request: TenantRequest, tenant: str) -> HttpResponse:
 @in_own_zone
 def detail(request: TenantRequest, tenant: str, event: UUID) -> HttpResponse:
     """One event: its picture and clips, what came before and after it on the same device, and how Ring told us."""
-    found: Event = all_events().get_visible(request.membership, public_id=event)
+    found: Event = with_reviews(all_events(), request.membership).get_visible(
+        request.membership, public_id=event
+    )
     same_device = (
         readable_events(request.membership).filter(device=found.device)
         if found.device
@@ -205,6 +241,7 @@ def detail(request: TenantRequest, tenant: str, event: UUID) -> HttpResponse:
             "after": same_device.filter(occurred_at__gt=found.occurred_at).order_by(
                 "occurred_at", "position"
             )[:3],
+            "others_reviews": reviews_of_others(found, request.membership),
             "raw": inspector.body_text(delivery, with_ids=is_owner) if delivery is not None else "",
             "attributes": inspector.shown(
                 json.dumps(found.attributes, indent=2, ensure_ascii=False), with_ids=is_owner
@@ -223,10 +260,3 @@ def _greeting(request: TenantRequest) -> str:
         hour = timezone.localtime().hour
         hello = "Good morning" if 5 <= hour < 12 else "Good afternoon" if 12 <= hour < 18 else "Good evening"
     return f"{hello}, {name}" if name else hello
-
-
-def _day(text: str) -> date | None:
-    try:
-        return parse_date(text)
-    except ValueError:
-        return None

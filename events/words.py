@@ -130,6 +130,10 @@ FILTERS = (
 )
 
 
+# What motion was seen to be: Ring's subtypes, in words.
+SUBTYPES = tuple(chip for chip in FILTERS if all(kind.types == _MOTION for kind in chip.kinds))
+
+
 def find_filter(key: str) -> KindFilter | None:
     """The filter called `key` in an address."""
     return next((chip for chip in FILTERS if chip.key == key), None)

@@ -50,7 +50,7 @@ def viewers_allowed(
     ) -> Callable[Concatenate[HttpRequest, str, P], HttpResponseBase]:
         def guarded(request: Any, tenant: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             request.person = request.api_token = None
-            if get_authorization_header(request)[:7].lower() == b"bearer ":
+            if _has_bearer(request):
                 refusal = _admit_token(request, tenant)
             else:
                 refusal = _admit_person(request, tenant, roles, is_page=is_page)
@@ -62,6 +62,44 @@ def viewers_allowed(
         return guarded  # type: ignore[return-value]  # Django passes `tenant` by name, which Concatenate cannot say
 
     return decorate
+
+
+_EXPOSED = "Location, ETag, Link, Accept-Patch, Allow, Retry-After, Session-Cap, Session-End, Live-Path"
+
+
+def for_players_anywhere[**Q](view: Callable[Q, HttpResponseBase]) -> Callable[Q, HttpResponseBase]:
+    """
+    Let players in pages of other sites in, with a token: what a browser asks beforehand is answered, and it may read ours.
+
+    Only requests that carry a bearer token; a cookie never counts across sites, for no answer allows credentials (WHATWG
+    Fetch 3.2). A preflight carries no token, says nothing of what is there, and so is answered to everybody.
+    """
+
+    def guarded(*args: Q.args, **kwargs: Q.kwargs) -> HttpResponseBase:
+        request: Any = args[0]
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return HttpResponse(
+                status=HTTPStatus.NO_CONTENT,
+                headers={
+                    "Access-Control-Allow-Origin": "*",
+                    "Access-Control-Allow-Methods": "POST, PATCH, DELETE, HEAD, OPTIONS",
+                    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
+                    "Access-Control-Max-Age": "3600",
+                },
+            )
+        response = view(*args, **kwargs)
+        if _has_bearer(request):
+            response["Access-Control-Allow-Origin"] = "*"
+            response["Access-Control-Expose-Headers"] = _EXPOSED
+        return response
+
+    guarded.csrf_exempt = True  # type: ignore[attr-defined]  # as `viewers_allowed` is, which asks sessions itself
+    update_wrapper(guarded, view)
+    return guarded
+
+
+def _has_bearer(request: Any) -> bool:
+    return bool(get_authorization_header(request)[:7].lower() == b"bearer ")
 
 
 def _admit_token(request: Any, slug: str) -> HttpResponseBase | None:

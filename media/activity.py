@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from accounts.activity import name_things, say, seconds
-from accounts.models import Tenant
+from accounts.models import LivePath, Tenant
 from devices.models import Device
 from media.models import Clip, LiveSession
 
@@ -29,6 +29,10 @@ def _watched(detail: Mapping[str, Any]) -> str:
     return ", ".join(part for part in (f"for {seconds(detail.get('watched_s'))}", why) if part)
 
 
+def _way(detail: Mapping[str, Any]) -> str:
+    return str(dict(LivePath.choices).get(str(detail.get("live_path")), "")).partition(":")[0].lower()
+
+
 def _length(detail: Mapping[str, Any]) -> str:
     length = detail.get("duration_ms")
     return f"{seconds(length / 1000)} long" if isinstance(length, int) else ""
@@ -37,6 +41,7 @@ def _length(detail: Mapping[str, Any]) -> str:
 def register() -> None:
     name_things("device", _devices)
     name_things("clip", _clips)
+    say("tenant.live_path", "changed the way of live pictures", detail=_way)
     say("live.started", "began to watch {thing} live")
     say("live.ended", "watched {thing} live", detail=_watched)
     say("clip.requested", "asked for {thing}", detail=_length)

@@ -88,6 +88,7 @@ def open_session(
     component_id: str = "",
     viewer: User | None,
     api_token: ApiToken | None = None,
+    session_key: str = "",
     now: datetime,
 ) -> OpenedSession:
     """
@@ -101,6 +102,7 @@ def open_session(
         component_id=check_camera(device, component_id, now=now),
         viewer=viewer,
         api_token=api_token,
+        session_key=session_key,
         opened_at=now,
         cap_s=device.session_cap_s,
         next_attempt_at=now + OPENING,

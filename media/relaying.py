@@ -18,10 +18,11 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django.utils import timezone
 
-from accounts.models import ApiToken, User
+from accounts.models import ApiToken, LivePath, User
 from devices.models import Device
 from events.threads import in_thread
 from media import live
+from media.ice import relays_own
 from media.live import LiveRefused, OpenedSession
 from media.models import LiveSession
 from media.relay.terms import Lease, Network, UpstreamRefused, ViewerRefused
@@ -67,11 +68,14 @@ def watch(
     component_id: str = "",
     viewer: User | None,
     api_token: ApiToken | None = None,
+    session_key: str = "",
     path: str = "",
     now: datetime,
 ) -> OpenedSession:
     """
     Open a viewing: direct, through the relay, or (`path` empty) whichever fits. Raises LiveRefused.
+
+    `session_key`: the sign-in it belongs to and ends with, kept from the first moment on.
 
     Not to be called inside a transaction.
     """
@@ -84,17 +88,21 @@ def watch(
         component_id=component_id,
         viewer=viewer,
         api_token=api_token,
+        session_key=session_key,
         now=now,
     )
 
 
 def _choose_path(device: Device, component_id: str) -> str:
     """
-    Direct for the only viewer of a line-powered camera; else through the relay.
+    What the company has chosen; else direct for the only viewer of a line-powered camera, and the relay for all others.
 
     Nothing of a direct picture passes through this machine. But each one is a session of its own at the camera, which a
     battery feels and a second viewer doubles.
     """
+    chosen = device.tenant.live_path
+    if chosen != LivePath.AUTOMATIC:
+        return Path.DIRECT if chosen == LivePath.DIRECT else Path.RELAY
     if device.is_battery_powered is not False or _is_watched(device, component_id):
         return Path.RELAY
     return Path.DIRECT
@@ -105,7 +113,13 @@ def _is_watched(device: Device, component_id: str) -> bool:
 
 
 def should_move(session: LiveSession) -> bool:
-    """True for a direct session while the relay has the camera, too: moving over saves the camera a session."""
+    """
+    True for a direct session while the relay has the camera, too: moving over saves the camera a session.
+
+    Not where the company wants it direct.
+    """
+    if session.tenant.live_path == LivePath.DIRECT:
+        return False
     at_relay = LiveSession.objects.open().filter(
         kind=LiveSession.Kind.UPSTREAM, device=session.device_id, component_id=session.component_id
     )
@@ -119,6 +133,7 @@ def _open_relayed(
     component_id: str,
     viewer: User | None,
     api_token: ApiToken | None,
+    session_key: str,
     now: datetime,
 ) -> OpenedSession:
     session = LiveSession.objects.create(
@@ -128,6 +143,7 @@ def _open_relayed(
         component_id=component_id,
         viewer=viewer,
         api_token=api_token,
+        session_key=session_key,
         opened_at=now,
         cap_s=round(_watch_time(device).total_seconds()),
         next_attempt_at=now + live.OPENING,
@@ -208,7 +224,7 @@ def relay() -> "Relay":
 
     with _state.lock:
         if _state.relay is None:
-            network = Network(ice_servers=settings.ICE_SERVERS, on_loopback=settings.DEBUG)
+            network = Network(ice_servers=relays_own(), on_loopback=settings.DEBUG)
             _state.relay = Relay(upstreams=_Books(), network=network)
             asyncio.run_coroutine_threadsafe(_look_after(_state.relay), _state.relay.loop())
             atexit.register(_say_goodbye)

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from media import views, whep
+from media import settings_views, views, whep
 
 app_name = "media"
 urlpatterns = [
@@ -11,6 +11,7 @@ urlpatterns = [
     path("live/<uuid:device>/whep", whep.endpoint, name="whep"),
     path("live/<uuid:device>/whep/<uuid:session>", whep.session_resource, name="whep_session"),
     path("live/<uuid:device>/whep/<uuid:session>/more", whep.keep_watching, name="whep_more"),
+    path("settings/live/", settings_views.live_settings, name="live_settings"),
     path("clips/", views.library, name="clips"),
     path("clips/<uuid:clip>/", views.clip, name="clip"),
     path("clips/<uuid:clip>/video", views.clip_video, name="clip_video"),

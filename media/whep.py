@@ -9,7 +9,6 @@ Source: draft-ietf-wish-whep (endpoint and session), RFC 9725 4.3 (PATCH), contr
 from http import HTTPStatus
 from uuid import UUID
 
-from django.conf import settings
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -20,7 +19,8 @@ from accounts.models import Role
 from devices.grants import Capability, NotGranted
 from devices.models import Device
 from media import relaying
-from media.access import ViewerRequest, viewers_allowed
+from media.access import ViewerRequest, for_players_anywhere, viewers_allowed
+from media.ice import ice_servers
 from media.live import LiveRefused
 from media.models import LiveSession
 from media.problem import problem
@@ -31,6 +31,7 @@ SDP = "application/sdp"
 TRICKLE = "application/trickle-ice-sdpfrag"
 
 
+@for_players_anywhere
 @viewers_allowed(*Role, is_page=False)
 def endpoint(request: ViewerRequest, tenant: str, device: UUID) -> HttpResponse:
     """
@@ -57,6 +58,10 @@ def endpoint(request: ViewerRequest, tenant: str, device: UUID) -> HttpResponse:
 
 
 def _open(request: ViewerRequest, camera: Device) -> HttpResponse:
+    if not request.accepts(SDP):
+        return problem(
+            HTTPStatus.NOT_ACCEPTABLE, "accept", "The answer is application/sdp: let Accept admit it."
+        )
     if request.content_type != SDP:
         return problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -80,6 +85,8 @@ def _open(request: ViewerRequest, camera: Device) -> HttpResponse:
             component_id=request.GET.get("component", ""),
             viewer=request.person,
             api_token=request.api_token,
+            # Watched by this sign-in: when it ends, so does the session.
+            session_key=(request.session.session_key or "") if request.person is not None else "",
             path=path,
             now=timezone.now(),
         )
@@ -91,10 +98,6 @@ def _open(request: ViewerRequest, camera: Device) -> HttpResponse:
         wait = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
         return problem(error.status, error.reason, str(error), headers=wait)
     session = opened.session
-    if request.person is not None:
-        # Watched by this sign-in: when it ends, so does the session.
-        session.session_key = request.session.session_key or ""
-        session.save(update_fields=["session_key"])
     return HttpResponse(
         opened.answer_sdp,
         status=HTTPStatus.CREATED,
@@ -114,6 +117,7 @@ def _open(request: ViewerRequest, camera: Device) -> HttpResponse:
     )
 
 
+@for_players_anywhere
 @viewers_allowed(*Role, is_page=False)
 def session_resource(request: ViewerRequest, tenant: str, device: UUID, session: UUID) -> HttpResponse:
     """
@@ -145,6 +149,7 @@ def session_resource(request: ViewerRequest, tenant: str, device: UUID, session:
     return HttpResponse(status=HTTPStatus.OK, headers={"Cache-Control": "no-store"})
 
 
+@for_players_anywhere
 @viewers_allowed(*Role, is_page=False)
 def keep_watching(request: ViewerRequest, tenant: str, device: UUID, session: UUID) -> HttpResponse:
     """
@@ -201,7 +206,8 @@ def _patch(request: ViewerRequest, row: LiveSession) -> HttpResponse:
     """
     Trickle ICE as far as it can be had: Ring takes none (contract 10.1), so only the end of candidates is accepted.
 
-    428 without If-Match, 412 for another ICE session's, 422 for candidates that would never reach Ring.
+    428 without If-Match, 412 for another ICE session's, 422 for candidates that would never reach Ring, and for an ICE
+    restart, which says `If-Match: *` (RFC 9725 4.3.2).
     """
     if request.content_type != TRICKLE:
         return problem(
@@ -213,14 +219,24 @@ def _patch(request: ViewerRequest, row: LiveSession) -> HttpResponse:
     wanted = request.headers.get("If-Match")
     if wanted is None:
         return problem(HTTPStatus.PRECONDITION_REQUIRED, "if_match", "Send the session's ETag as If-Match.")
+    if wanted.strip() == "*":
+        return problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "ice_restart",
+            "There is no ICE restart here. End this session, and POST a new offer.",
+        )
     if _etag(row) not in parse_etags(wanted):
         return problem(HTTPStatus.PRECONDITION_FAILED, "etag", "This is not the ETag of the session.")
-    fragment = request.read(MAX_OFFER_BYTES).decode("utf-8", "replace")
-    if "a=candidate:" in fragment or "a=ice-ufrag:" in fragment.partition("m=")[0]:
+    body = request.read(MAX_OFFER_BYTES + 1)
+    if len(body) > MAX_OFFER_BYTES:
+        return problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "A fragment has at most 64 KiB here."
+        )
+    if "a=candidate:" in body.decode("utf-8", "replace"):
         return problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "trickle",
-            "Ring takes no candidates after the offer and no ICE restart. Gather them all, then POST a new offer.",
+            "No candidates are taken after the offer. Gather them all, then POST a new offer.",
         )
     return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={"ETag": _etag(row)})
 
@@ -231,5 +247,5 @@ def _etag(session: LiveSession) -> str:
 
 def _ice_links() -> dict[str, str]:
     """The STUN and TURN servers of this installation, as the draft's Link headers."""
-    links = [f'<{url}>; rel="ice-server"' for url in settings.ICE_SERVERS]
+    links = [server.link for server in ice_servers(now=timezone.now())]
     return {"Link": ", ".join(links)} if links else {}

@@ -1,10 +1,12 @@
 """
-The roof: HTTP, websockets, and Ring's webhooks, which are taken in before Django's own handler.
+The roof: HTTP, websockets, and what is answered before Django's own handler: Ring's webhooks and the event stream.
 
-A webhook needs no session, no CSRF, no middleware: routing it here spares each one their cost.
+A webhook needs no session, no CSRF, no middleware: routing it here spares each one their cost. A stream stays open for
+hours, and would hold one of Django's threads.
 """
 
 import os
+import re
 
 from django.core.asgi import get_asgi_application
 
@@ -18,13 +20,16 @@ from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E40
 from channels.sessions import SessionMiddlewareStack  # noqa: E402
 
 from events.admission import bearer_of  # noqa: E402
-from events.consumers import SERVER_SEND  # noqa: E402
-from events.intake import Receive, Scope, Send, webhook_application  # noqa: E402
+from events.asgi import Receive, Scope, Send  # noqa: E402
+from events.intake import webhook_application  # noqa: E402
 from events.routing import websocket_urlpatterns  # noqa: E402
+from events.serving import SERVER_SEND  # noqa: E402
+from events.stream import event_stream  # noqa: E402
 from media.pacing import paced  # noqa: E402
 from portal.walls import unit_of_work  # noqa: E402
 
 sockets = SessionMiddlewareStack(URLRouter(websocket_urlpatterns))
+streams = SessionMiddlewareStack(event_stream)
 sockets_for_own_pages = AllowedHostsOriginValidator(sockets)
 
 
@@ -37,17 +42,34 @@ async def websocket_application(scope: Scope, receive: Receive, send: Send) -> N
     await allowed(scope, receive, send)
 
 
+WEBHOOK = re.compile(r"/ring/([-a-zA-Z0-9_]+)/webhook")
+
+
+async def stream_application(scope: Scope, receive: Receive, send: Send) -> None:
+    """The websocket's events for those it does not reach; who may ask is looked at in `events.admission`."""
+    scope[SERVER_SEND] = send
+    await streams(scope, receive, send)
+
+
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """Every request, webhook and socket begins with nobody's rows."""
     with unit_of_work():
-        await entrances(scope, receive, send)
+        if scope["type"] == "http" and (webhook := WEBHOOK.fullmatch(_path(scope))):
+            # Before the routers, which cost a webhook a tenth of its way.
+            await webhook_application(scope, receive, send, tenant=webhook[1])
+        else:
+            await entrances(scope, receive, send)
+
+
+def _path(scope: Scope) -> str:
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
 
 
 entrances = ProtocolTypeRouter(
     {
         "http": URLRouter(
             [
-                re_path(r"^ring/(?P<tenant>[-a-zA-Z0-9_]+)/webhook$", webhook_application),  # type: ignore[arg-type]  # ASGI, no view
+                re_path(r"^sse/t/(?P<tenant>[-a-zA-Z0-9_]+)/events/$", paced(stream_application)),  # type: ignore[arg-type]  # ASGI, no view
                 re_path(r"", paced(django_application)),  # type: ignore[arg-type]  # ASGI, no view
             ]
         ),

@@ -45,6 +45,7 @@ class Environment:
     ring_media_hosts: tuple[str, ...]
     media_root: Path
     ice_servers: tuple[str, ...]
+    turn_secret: str
     email_url: str = field(repr=False)
     public_url: str
     log_format: str
@@ -150,6 +151,7 @@ def load(base_dir: Path, source: Mapping[str, str] | None = None) -> Environment
         ),
         media_root=media_root,
         ice_servers=tuple(env.list("ICE_SERVERS", default=[])),
+        turn_secret=str(env.str("TURN_SECRET", default="")),
         email_url=str(env.str("EMAIL_URL", default="consolemail://" if debug else "smtp://localhost:25")),
         public_url=str(env.str("PUBLIC_URL", default="")).rstrip("/"),
         log_format=log_format,

@@ -32,6 +32,7 @@ RING_TOKEN_URL = ENV.ring_token_url
 RING_AUTHORIZE_URL = ENV.ring_authorize_url
 RING_MEDIA_HOSTS = ENV.ring_media_hosts
 ICE_SERVERS = ENV.ice_servers
+TURN_SECRET = ENV.turn_secret
 # Where people reach the portal; printed by create_tenant, used in mails sent outside a request.
 PUBLIC_URL = ENV.public_url
 # Who shows it may read /metrics; without one the page is there with DEBUG only.
@@ -309,6 +310,7 @@ SECURE_CSP = {
     "media-src": [CSP.SELF, "blob:"],
     "connect-src": [CSP.SELF],
     "manifest-src": [CSP.SELF],
+    "worker-src": [CSP.SELF],
     "form-action": [CSP.SELF],
     "frame-ancestors": [CSP.NONE],
     "base-uri": [CSP.NONE],

@@ -4,11 +4,14 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
+from events.notification_views import manifest, service_worker
 from portal import views
 
 urlpatterns = [
     path("", views.home, name="home"),
     path("healthz/live", views.live, name="healthz-live"),
+    path("service-worker.js", service_worker, name="service-worker"),
+    path("manifest.webmanifest", manifest, name="manifest"),
     path("metrics", views.metrics, name="metrics"),
     path("healthz/ready", views.ready, name="healthz-ready"),
     path("accounts/", include("accounts.signin_urls")),

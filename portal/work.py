@@ -7,6 +7,7 @@ simply lets its lease run out: the periodic sweep then enqueues the row again.
 """
 
 import random
+import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
@@ -14,8 +15,9 @@ from typing import Any, Self, TypeVar
 from django.db import models
 from django.db.models import F
 from django.tasks import Task
+from django.utils.json import normalize_json
 
-from django_tasks_db.models import DBTaskResult
+from django_tasks_db.models import DBTaskResult, get_date_max
 
 from portal.walls import NOBODY, across_tenants, current_scope, enter_tenant
 
@@ -125,6 +127,20 @@ def enqueue_missing(
     for pk in missing:
         task.enqueue(pk)
     return len(missing)
+
+
+def task_row(task: "Task[..., Any]", *args: Any, priority: int, now: datetime) -> dict[str, Any]:
+    """The row of DBTaskResult that `task.using(priority=…).enqueue(*args)` makes, for whoever writes many at once."""
+    return {
+        "id": uuid.uuid4(),
+        "enqueued_at": now,
+        "args_kwargs": normalize_json({"args": args, "kwargs": {}}),
+        "priority": priority,
+        "task_path": task.module_path,
+        "queue_name": task.queue_name,
+        "backend_name": task.backend,
+        "run_after": get_date_max(),
+    }
 
 
 def enqueue_after(task: "Task[..., Any]", pk: int, run_after: datetime) -> None:

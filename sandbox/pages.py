@@ -66,7 +66,7 @@ def _table(heads: tuple[str, ...], rows: str, empty: str) -> str:
     if not rows:
         return f'<p class="note">{empty}</p>'
     head = "".join(f"<th scope=col>{name}</th>" for name in heads)
-    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    return f"<div class=scroll tabindex=0 role=group aria-label=Table><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
 class Pages:
@@ -175,7 +175,7 @@ class Pages:
         if device.kind == "contact":
             state = f"{'Open' if device.faulted else 'Closed'} · {state}"
         return (
-            f'<section class="card device">{picture}<div class="about"><h3>{escape(device.name)}</h3>'
+            f'<section class="card device">{picture}<div class="about"><h2>{escape(device.name)}</h2>'
             f"<small>{KINDS[device.kind]} · {power} · {state}</small></div><div class=buttons>{''.join(buttons)}</div></section>"
         )
 
@@ -455,7 +455,7 @@ class Pages:
         page = (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<title>{escape(title)} · Sandbox</title><link rel="stylesheet" href="/static/sandbox.css"></head><body>'
-            f'<p class="simulated">SIMULATED — this is not Ring</p><header><nav aria-label="Main">{nav}</nav></header><main{' class="phone"' if narrow else ""}>{body}</main></body></html>'
+            f'<aside class="simulated" aria-label="About this page">SIMULATED — this is not Ring</aside><header><nav aria-label="Main">{nav}</nav></header><main{' class="phone"' if narrow else ""}>{body}</main></body></html>'
         )
         return web.Response(
             text=page,

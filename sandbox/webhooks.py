@@ -278,7 +278,9 @@ class Webhooks:
                 self._overtaken[delivery_id] = (places - 1, event)
             else:
                 del self._overtaken[delivery_id]
-                event.set()
+                # Not at once: the task of one that was made a moment ago must be waiting by then, or all those of one
+                # moment would go out in the order in which they were made.
+                asyncio.get_running_loop().call_soon(event.set)
 
     @staticmethod
     def _let_go(waiting: list[asyncio.Event]) -> None:

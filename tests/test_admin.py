@@ -7,6 +7,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from django.apps import apps
 from django.conf import LazySettings
@@ -40,7 +41,17 @@ from accounts.models import (
 )
 from devices.models import AccountSync, Device, DeviceGroup, Grant, GroupedDevice
 from devices.services import plan_sync
-from events.models import Delivery, Event, HistoryReading, TenantPosition
+from events.models import (
+    Delivery,
+    Event,
+    EventReview,
+    HistoryReading,
+    LastNotice,
+    NotificationSettings,
+    PushKey,
+    PushSubscription,
+    TenantPosition,
+)
 from media.models import Clip, LiveSession, Picture
 from onboarding.models import Attestation, CheckRun, Dismissal
 from portal.admin_base import StaffAdmin
@@ -84,6 +95,22 @@ def fill(cast: TenantCast, number: int) -> None:
         received_at=NOW,
     )
     TenantPosition.objects.update_or_create(tenant=tenant, defaults={"last": number})
+    EventReview.objects.create(
+        tenant=tenant, event=event, membership=cast.operator, reviewed_at=NOW, batch=uuid4()
+    )
+    NotificationSettings.objects.update_or_create(membership=cast.ada, defaults={"tenant": tenant})
+    PushKey.objects.get_or_create(defaults={"key": "canary-push-key"})
+    PushSubscription.objects.create(
+        tenant=tenant,
+        membership=cast.ada,
+        endpoint_digest=f"digest-{number}",
+        subscription="canary-subscription",
+        name="Firefox on Linux",
+        created_at=NOW,
+    )
+    LastNotice.objects.update_or_create(
+        membership=cast.ada, device=device, defaults={"tenant": tenant, "noticed_at": NOW}
+    )
     RelinkNotice.objects.update_or_create(
         ring_account=cast.ada_account, defaults={"tenant": tenant, "required_since": NOW}
     )

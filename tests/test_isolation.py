@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from django.core.files.base import ContentFile
 from django.db.models import Model
@@ -23,7 +24,7 @@ import pytest
 from accounts.models import ApiToken, DataExport, Invitation, Membership, Role, User
 from devices.grants import Capability
 from devices.models import Device, DeviceGroup, Grant, GroupedDevice
-from events.models import Delivery, Event
+from events.models import Delivery, Event, EventReview, PushSubscription
 from media.models import Clip, LiveSession, Picture
 from tests.support.cast import NOW, PASSWORD, TenantCast, make_cast, make_membership, make_user
 from tests.support.jsonapi import MEDIA_TYPE
@@ -38,6 +39,8 @@ NOBODYS = {
     "home": "leads a person to their own tenant",
     "healthz-live": "says nothing of any tenant",
     "healthz-ready": "says nothing of any tenant",
+    "service-worker": "a script, the same for everybody",
+    "manifest": "the portal's name and icons",
     "metrics": "counts over the whole installation, for who has its token",
     "api:schema": "describes the API",
     "api:docs": "describes the API",
@@ -52,6 +55,7 @@ ANYBODYS = {
     "accounts:switch_person": "ends one's own session",
     "accounts:join": "an invited person becomes a member here; the token of the mail is the key",
     "accounts:join_as_another": "ends one's own session, of whoever came with an invitation",
+    "events:snooze_from_notice": "a notification has no page; what it carried is the key",
     "accounts:accent": "a colour, for pages shown before anybody has signed in",
 }
 # The person's own account pages and the staff's site: they know no tenant, and have tests of their own.
@@ -131,6 +135,9 @@ class World:
             occurred_at=NOW,
             received_at=NOW,
         )
+        EventReview.objects.create(
+            tenant=cast.tenant, event=event, membership=cast.ada, reviewed_at=NOW, batch=uuid4()
+        )
         stored = ContentFile(canary.encode(), "canary.mp4")
         ready = {"state": "ready", "file": stored, "sha256": "ab"}
         clip = Clip.objects.create(
@@ -158,6 +165,14 @@ class World:
             size_bytes=len(canary),
             expires_at=timezone.now() + timedelta(days=1),
         )
+        browser = PushSubscription.objects.create(
+            tenant=cast.tenant,
+            membership=cast.ada,
+            endpoint_digest=canary,
+            subscription=canary,
+            name=canary,
+            created_at=timezone.now(),
+        )
         _, self.token = ApiToken.issue(tenant=cast.tenant, name="program", scopes=["read", "write"])
         self.rows = {
             "account": account,
@@ -172,6 +187,7 @@ class World:
             "group": group,
             "grant": grant,
             "export": export,
+            "browser": browser,
         }
 
     def named(self, kwarg: str) -> Any:

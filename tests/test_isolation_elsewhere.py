@@ -1,5 +1,5 @@
 """
-The other two ways in: websockets and management commands. Nothing of one tenant is to be had by them either.
+The other ways in: websockets, the event stream and management commands. Nothing of one tenant is to be had by them either.
 
 Both are walked from what there is: the routes of `events.routing`, the commands in our apps' folders. A new one that does
 not say here how it is to be asked fails. Pages, the API and the staff's site: tests/test_isolation.py.
@@ -15,8 +15,9 @@ from django.core.management import CommandError, call_command, get_commands, loa
 from django.test import Client
 
 import pytest
-from channels.testing import WebsocketCommunicator
+from channels.testing import ApplicationCommunicator, WebsocketCommunicator
 
+import events.stream
 from accounts.models import ApiToken
 from devices.grants import Capability
 from devices.models import Device
@@ -59,22 +60,23 @@ async def test_nobody_opens_another_tenants_websocket(address: str):
     own = await in_thread(lambda: World(make_cast("acme"), "Ownish"))
     theirs = await in_thread(lambda: World(make_cast("victim"), "Canaria"))
 
-    def everybody() -> dict[str, dict[str, str]]:
-        parts: dict[str, dict[str, str]] = {
-            "nobody": {},
-            "program": {"authorization": f"Bearer {own.token}"},
-            "program of theirs, revoked": {"authorization": f"Bearer {revoked(theirs)}"},
-        }
-        stranger = Client()
-        stranger.force_login(make_user("outsider@nowhere.example"))
-        parts["outsider"] = cookie_of(stranger)
-        for member in own.cast.everyone:
-            parts[str(member.role) + str(member.pk)] = {"cookie": session_cookie(member)}
-        return parts
-
-    for who, headers in (await in_thread(everybody)).items():
+    for who, headers in (await in_thread(everybody, own, theirs)).items():
         accepted, _ = await open_socket("/" + address.format(tenant="victim") + "?after=0", headers)
         assert not accepted, who
+
+
+def everybody(own: World, theirs: World) -> dict[str, dict[str, str]]:
+    parts: dict[str, dict[str, str]] = {
+        "nobody": {},
+        "program": {"authorization": f"Bearer {own.token}"},
+        "program of theirs, revoked": {"authorization": f"Bearer {revoked(theirs)}"},
+    }
+    stranger = Client()
+    stranger.force_login(make_user("outsider@nowhere.example"))
+    parts["outsider"] = cookie_of(stranger)
+    for member in own.cast.everyone:
+        parts[str(member.role) + str(member.pk)] = {"cookie": session_cookie(member)}
+    return parts
 
 
 def revoked(world: World) -> str:
@@ -103,6 +105,59 @@ async def test_each_part_hears_on_its_own_tenants_websocket_what_it_holds_and_no
         heard.append(frame["event"]["id"])
     assert heard == ([event] if Capability.EVENTS in HELD[part] else [])
     await socket.disconnect(timeout=10)
+
+
+# --- the event stream ---------------------------------------------------------------------------------------------
+
+
+async def open_stream(tenant: str, headers: dict[str, str]) -> tuple[int, ApplicationCommunicator]:
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": f"/sse/t/{tenant}/events/",
+        "query_string": b"after=0",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    stream = ApplicationCommunicator(application, scope)
+    await stream.send_input({"type": "http.request"})
+    start = await stream.receive_output(timeout=10)
+    return start["status"], stream
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_nobody_opens_another_tenants_stream():
+    own = await in_thread(lambda: World(make_cast("acme"), "Ownish"))
+    theirs = await in_thread(lambda: World(make_cast("victim"), "Canaria"))
+    for who, headers in (await in_thread(everybody, own, theirs)).items():
+        status, stream = await open_stream("victim", headers)
+        answer = await stream.receive_output(timeout=10)
+        assert status in (401, 404) and b"victim" not in answer["body"].lower(), who
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("part", HELD)
+async def test_each_part_hears_on_its_own_tenants_stream_what_it_holds_and_nothing_else(
+    part: str, monkeypatch: pytest.MonkeyPatch
+):
+    def arrange() -> tuple[dict[str, str], str]:
+        world = World(make_cast("acme"), "Ownish")
+        return cookie_of(play(world, part)), str(world.rows["event"].public_id)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(events.stream, "HEARTBEAT_EVERY_S", 0)
+    headers, event = await in_thread(arrange)
+    status, stream = await open_stream("acme", headers)
+    assert status == (404 if part == "outsider" else 200)
+    if part == "outsider":
+        return
+    # What there is comes first, heartbeats after it.
+    heard = ""
+    while "heartbeat" not in heard:
+        heard += (await stream.receive_output(timeout=10))["body"].decode()
+    assert re.findall(r'"event":\{"id":"([^"]+)"', heard) == (
+        [event] if Capability.EVENTS in HELD[part] else []
+    )
+    await stream.send_input({"type": "http.disconnect"})
+    await stream.wait()
 
 
 # --- management commands -------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from django.apps import apps
 
 from accounts.models import Erasure, Tenant, User
-from events.models import TenantPosition
+from events.models import PushKey, TenantPosition
 from portal.models import WorkerHeartbeat
 from portal.tenancy import TenantOwned, TenantQuerySet
 
@@ -12,6 +12,7 @@ WITHOUT_TENANT = {
     Tenant: "is the tenant",
     User: "a person may belong to several; their part in each is a Membership",
     Erasure: "outlives its tenant: the receipt of what was deleted, which names nobody",
+    PushKey: "signs the push messages of the whole installation",
     WorkerHeartbeat: "a worker serves the whole installation",
 }
 # One row a tenant, counted on by the database alone: it has no public id because nobody outside ever names it.

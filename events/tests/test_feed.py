@@ -154,12 +154,12 @@ async def test_overflowing_mailbox_catches_up_from_the_database(
     visitor = admission.Visitor(cast.tenant.pk, True, membership_pk=cast.owner.pk)
     own_hub = hub.hubs.get()
     mailbox, last = await own_hub.join(visitor)
-    texts = mailbox.texts(last)
+    frames = mailbox.frames(last)
     got: list[int] = []
 
     async def read(count: int) -> None:
         while len(got) < count:
-            got.append(json.loads(await asyncio.wait_for(anext(texts), 10))["position"])
+            got.append(json.loads((await asyncio.wait_for(anext(frames), 10)).text)["position"])
 
     await press(cast.ada_camera, "first")
     await read(1)
@@ -167,7 +167,7 @@ async def test_overflowing_mailbox_catches_up_from_the_database(
         await asyncio.gather(*(press(cast.ada_camera, f"{burst}-{number}") for number in range(20)))
         # Another reader that is up to date proves that the hub has handed out all of this burst.
         other, _ = await own_hub.join(visitor)
-        await asyncio.wait_for(anext(other.texts(20 * (burst + 1))), 10)
+        await asyncio.wait_for(anext(other.frames(20 * (burst + 1))), 10)
         own_hub.leave(other)
     await read(61)
     assert got == list(range(1, 62))
@@ -259,9 +259,9 @@ async def test_joining_while_the_hub_falls_asleep_starts_it_again(cast: TenantCa
         await asyncio.sleep(0)
     mailbox, last = await own_hub.join(visitor)
     await asyncio.sleep(0)
-    texts = mailbox.texts(last)
+    frames = mailbox.frames(last)
     await press(cast.ada_camera, 1)
-    assert json.loads(await asyncio.wait_for(anext(texts), 10))["position"] == 1
+    assert json.loads((await asyncio.wait_for(anext(frames), 10)).text)["position"] == 1
     assert own_hub._tending is not None
     assert not own_hub._tending.done()
     own_hub.leave(mailbox)
@@ -286,15 +286,15 @@ async def test_a_customer_who_comes_while_events_are_read_for_staff_alone_misses
         own_hub._feeds[cast.tenant.pk].wake.set()
         assert await asyncio.to_thread(is_reading.wait, 10)
         late, _ = await own_hub.join(customer)
-        texts = late.texts(last)
+        frames = late.frames(last)
         late.say("replayed")
-        assert await asyncio.wait_for(anext(texts), 10) == "replayed"
+        assert (await asyncio.wait_for(anext(frames), 10)).text == "replayed"
         await press(cast.ada_camera, 1)
     finally:
         go_on.set()
 
-    assert json.loads(await asyncio.wait_for(anext(texts), 10))["position"] == 1
-    assert json.loads(await asyncio.wait_for(anext(own.texts(last)), 10))["position"] == 1
+    assert json.loads((await asyncio.wait_for(anext(frames), 10)).text)["position"] == 1
+    assert json.loads((await asyncio.wait_for(anext(own.frames(last)), 10)).text)["position"] == 1
     own_hub.leave(own)
     own_hub.leave(late)
 

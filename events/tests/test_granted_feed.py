@@ -125,16 +125,16 @@ async def test_what_waits_for_a_slow_browser_is_dropped_with_the_grant(cast: Ten
     visitor = Visitor(cast.tenant.pk, False, user_id=guest.user_id, membership_pk=guest.pk)
     feeds = hub.Hub()
     mailbox, _ = await feeds.join(visitor)
-    texts = mailbox.texts(0)
+    frames = mailbox.frames(0)
     await press(cast.ada_camera, 1)
-    assert '"position":1' in await anext(texts)
+    assert '"position":1' in (await anext(frames)).text
     mailbox.put(hub.Frame(2, "a frame that waits"))
     await end(grant)
     mailbox.compare_rights(frozenset())
 
-    assert await anext(texts) == hub.RIGHTS
+    assert (await anext(frames)).text == hub.RIGHTS
     assert not mailbox._frames
-    await texts.aclose()
+    await frames.aclose()
     feeds.leave(mailbox)
 
 

@@ -8,12 +8,13 @@ from typing import Any
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
+from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 import pytest
 
-from accounts.models import AuditEntry, Tenant
+from accounts.models import ApiToken, AuditEntry, Tenant
 from events import retention
 from events.models import Delivery, Event, TenantPosition
 from events.retention_tasks import sweep_retention
@@ -189,3 +190,28 @@ async def test_a_reader_who_comes_too_late_gets_what_there_is_and_is_told(
     assert json.loads(await late.receive_from(timeout=10))["position"] == 3
     punctual = await open_socket(cast.owner, after=2)
     assert json.loads(await punctual.receive_from(timeout=10))["position"] == 3
+
+
+def test_the_api_tells_a_program_that_asks_too_late(cast: TenantCast):
+    for number, days in enumerate((40, 20, 1)):
+        happened(cast, days_ago=days, number=number)
+    keep(cast, 10, 10)
+    retention.expire(cast.tenant, now=timezone.now())
+    _, token = ApiToken.issue(tenant=cast.tenant, name="t", scopes=["read"])
+
+    def ask(after: int) -> dict[str, Any]:
+        address = f"/api/v1/events?filter[after]={after}"
+        answer = Client().get(address, headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 200
+        return dict(answer.json())
+
+    late = ask(0)
+    assert [row["attributes"]["position"] for row in late["data"]] == [3]
+    assert (late["meta"]["expired"], late["meta"]["position"]) == (2, 3)
+    # Who has everything that was deleted is told nothing, and nobody is of another tenant's.
+    assert "expired" not in ask(2)["meta"]
+    assert "expired" in ask(1)["meta"]
+    other = make_cast("other")
+    happened(other, days_ago=1, number=9)
+    _, token = ApiToken.issue(tenant=other.tenant, name="t", scopes=["read"])
+    assert "expired" not in ask(0)["meta"]

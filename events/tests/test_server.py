@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from django.conf import settings
@@ -24,6 +25,7 @@ from events.tests.conftest import body_of
 from events.threads import in_thread
 from ring.signature import sign
 from tests.support.cast import TenantCast
+from tests.support.portal_process import free_port
 
 STARTS_WITHIN_S = 60
 
@@ -42,16 +44,21 @@ def server(
 ) -> Iterator[int]:
     """The portal in a process of its own, as `make run` starts it, on the test database; gives its port."""
     monkeypatch.setenv("ASGI_SERVER", request.param)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
+    with serving(port, tmp_path):
+        yield port
+
+
+@contextmanager
+def serving(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The server that `ASGI_SERVER` names, in a process that answers on `port`."""
     environment = os.environ | {
         "DEBUG": "1",
         "DATABASE_URL": database_url(),
-        "MEDIA_ROOT": str(tmp_path / "clips"),
+        "MEDIA_ROOT": str(folder / "clips"),
     }
-    log = tmp_path / "server.log"
-    with log.open("wb") as output:
+    log = folder / "server.log"
+    with log.open("ab") as output:
         process = subprocess.Popen(
             web_command(port),
             env=environment,
@@ -63,7 +70,7 @@ def server(
         deadline = time.monotonic() + STARTS_WITHIN_S
         while not _answers(port):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-        yield port
+        yield process
     finally:
         process.terminate()
         process.wait(20)

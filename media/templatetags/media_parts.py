@@ -1,16 +1,17 @@
 """What templates of every app may ask of media: `{% load media_parts %}`."""
 
+import json
 from collections.abc import Iterable
 
 from django import template
-from django.conf import settings
+from django.utils import timezone
 
 from devices.describe import has_privacy_zones
 from devices.grants import Capability
 from devices.models import Device
 from devices.templatetags.device_words import holdings_in
 from events.models import Event
-from media import pictures
+from media import ice, pictures
 from media.clips import clip_of_event
 from media.models import Clip, Picture
 from media.reasons import Reason, reason_for
@@ -57,8 +58,8 @@ def event_picture(context: template.Context, event: Event) -> Picture | None:
 
 @register.simple_tag
 def ice_servers() -> str:
-    """The STUN and TURN addresses of this installation, a space between."""
-    return " ".join(settings.ICE_SERVERS)
+    """The STUN and TURN servers of this installation, as a browser takes them, in JSON."""
+    return json.dumps([server.as_browser_takes_it for server in ice.ice_servers(now=timezone.now())])
 
 
 @register.filter

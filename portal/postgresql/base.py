@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 from portal.walls import Scope, current_scope
 
 # Statements that may share a message with another. Everything else (DDL, VACUUM, …) gets a message of its own.
-_SHARES = re.compile(r"\s*\(*\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH)\b", re.IGNORECASE)
+_SHARES = re.compile(r"\s*\(*\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|EXECUTE)\b", re.IGNORECASE)
 _SAVEPOINTS = ("SAVEPOINT ", "RELEASE SAVEPOINT ")
 _BACK = "ROLLBACK TO SAVEPOINT "
 _LONGEST_NAME: Final = 63

@@ -2,11 +2,12 @@
  * The live feed: shows each new event at its place in the list, the moment Ring tells us.
  *
  * Started by `data-feed` (templates/events/_feed.html). It remembers the position of the last event it has seen; when the
- * socket breaks it comes back with that position and the server sends what was missed. Rows are never put in under a
- * pointer that is at work, nor above somebody who has scrolled down: a button says how many wait.
+ * socket breaks it comes back with that position and the server sends what was missed. No row is put in while the
+ * pointer is over the list, something in it has the focus, or the page is scrolled: a button says how many wait.
  *
  * Other modules listen for `portal:event` (detail: the event, as in docs/events.md) and `portal:changed` on `document`.
  */
+import { CLOSE_NOT_ALLOWED, CLOSE_PAUSED, openSource } from "./feed_source.js";
 import { toast } from "./ui.js";
 
 const RETRY_FIRST_MS = 500;
@@ -14,9 +15,7 @@ const RETRY_MOST_MS = 30_000;
 const PING_EVERY_MS = 20_000;
 const SILENCE_MS = 10_000;
 const STABLE_MS = 5_000;
-const POINTER_AT_WORK_MS = 1_000;
 const LOOK_AGAIN_WITHIN_MS = 2_000;
-const CLOSE_NOT_ALLOWED = 4403;
 const WORDS = { live: "Live", connecting: "Connecting…", reconnecting: "Reconnecting…", offline: "Offline" };
 
 function sayState(state) {
@@ -37,6 +36,8 @@ class Connection {
     this.socket = null;
     this.timers = [];
     addEventListener("online", () => this.hurry());
+    // The browser knows of a network that is gone before any ping could tell.
+    addEventListener("offline", () => this.drop());
     document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
     // A page kept for the back button must not hold its socket, and needs a new one when it is shown again.
     addEventListener("pagehide", () => this.socket?.close());
@@ -46,10 +47,7 @@ class Connection {
 
   open() {
     sayState(this.failures ? "reconnecting" : "connecting");
-    const url = new URL(this.address, location.href);
-    url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    url.searchParams.set("after", this.position);
-    const socket = new WebSocket(url);
+    const socket = openSource(this.address, this.position);
     this.socket = socket;
     socket.addEventListener("open", () => {
       sayState("live");
@@ -81,15 +79,17 @@ class Connection {
       this.heard = false;
       this.socket.send('{"type":"ping"}');
       this.later(SILENCE_MS, () => {
-        if (this.heard) {
-          this.watch();
-        } else {
-          const dead = this.socket;
-          this.lost(1006);
-          dead.close();
-        }
+        if (this.heard) this.watch();
+        else this.drop();
       });
     });
+  }
+
+  drop() {
+    const dead = this.socket;
+    if (!dead) return;
+    this.lost(1006);
+    dead.close();
   }
 
   later(pause, work) {
@@ -100,6 +100,7 @@ class Connection {
     this.socket = null;
     this.timers.forEach(clearTimeout);
     this.timers = [];
+    if (code === CLOSE_PAUSED) return;
     this.failures += 1;
     sayState("reconnecting");
     if (code === CLOSE_NOT_ALLOWED) {
@@ -131,6 +132,8 @@ class Connection {
 
   hurry() {
     if (this.socket || this.ended) return;
+    // Somebody looks, or the network is back: the pauses begin anew.
+    this.failures = 0;
     this.timers.forEach(clearTimeout);
     this.timers = [];
     this.open();
@@ -159,49 +162,63 @@ class List {
     this.announcer = root.querySelector("[data-feed-announce]");
     this.limit = Number(root.dataset.feedLimit) || 100;
     this.waiting = [];
-    this.pointerMovedAt = -Infinity;
-    this.rows.addEventListener("pointermove", () => (this.pointerMovedAt = performance.now()));
-    this.rows.addEventListener("pointerleave", () => {
-      this.pointerMovedAt = -Infinity;
+    this.hasPointer = false;
+    // The button lies in `root` too: who reaches for it has not gone away.
+    this.root.addEventListener("pointerenter", (event) => (this.hasPointer = event.pointerType !== "touch"));
+    this.root.addEventListener("pointerleave", () => {
+      this.hasPointer = false;
       this.flush();
     });
+    // What has the focus next is known a moment later.
+    this.root.addEventListener("focusout", () => setTimeout(() => this.flush()));
     addEventListener("scroll", () => this.flush(), { passive: true });
     this.button.addEventListener("click", () => {
       this.show();
-      this.root.scrollIntoView({ block: "start" });
+      if (this.rows.getBoundingClientRect().top < 0) this.root.scrollIntoView({ block: "start" });
       this.rows.querySelector("a")?.focus({ preventScroll: true });
     });
   }
 
   wants(event) {
-    const { feedDevice, feedKind } = this.root.dataset;
-    return (!feedDevice || event.device?.id === feedDevice) && (!feedKind || event.kind === feedKind);
+    const { feedDevice, feedKind, feedSubtype, feedFrom, feedTo } = this.root.dataset;
+    const occurred = new Date(event.occurred_at);
+    return (
+      (!feedDevice || feedDevice.split(" ").includes(event.device?.id)) &&
+      (!feedKind || event.kind === feedKind) &&
+      (!feedSubtype || feedSubtype.split(" ").includes(event.kind)) &&
+      (!feedFrom || occurred >= new Date(feedFrom)) &&
+      (!feedTo || occurred < new Date(feedTo))
+    );
   }
 
   add(event) {
     if (!this.wants(event) || this.rowOf(event.id)) return;
     this.waiting.push(event);
+    if (this.waiting.length > this.limit) this.waiting.shift();
     this.announce();
     this.flush();
   }
 
-  /** Put the waiting rows in if nobody is in the way; else say that they wait. */
+  /** Whether a new row could move what somebody points at, has the focus on, or reads. */
+  isInUse() {
+    if (!this.rows.children.length) return false;
+    return this.hasPointer || scrollY > 0 || this.root.contains(document.activeElement);
+  }
+
+  /** Put in what waits if nobody is in the way; else say that it waits. */
   flush() {
-    if (!this.waiting.length) return;
-    const scrolledPast = this.rows.getBoundingClientRect().top < 0;
-    const sincePointer = performance.now() - this.pointerMovedAt;
-    if (!scrolledPast && sincePointer >= POINTER_AT_WORK_MS) {
-      this.show();
+    if (this.isInUse()) {
+      if (!this.waiting.length) return;
+      this.button.firstElementChild.textContent = this.waitingWords();
+      this.button.hidden = false;
       return;
     }
-    clearTimeout(this.retry);
-    if (scrolledPast) {
-      const count = this.waiting.length;
-      this.button.firstElementChild.textContent = count === 1 ? "1 new event" : `${count} new events`;
-      this.button.hidden = false;
-    } else {
-      this.retry = setTimeout(() => this.flush(), POINTER_AT_WORK_MS - sincePointer);
-    }
+    if (this.waiting.length) this.show();
+    if (this.lookLater) this.lookAgain().catch(() => {});
+  }
+
+  waitingWords() {
+    return this.waiting.length === 1 ? "1 new event" : `${this.waiting.length} new events`;
   }
 
   show() {
@@ -257,6 +274,10 @@ class List {
     title.textContent = event.title;
     row.querySelector(".event-facts span").textContent = event.device?.name ?? "";
     row.querySelector("time").dateTime = event.occurred_at;
+    for (const control of row.querySelectorAll("[data-feed-names]")) {
+      control.value = event.id;
+      control.setAttribute("aria-label", `${control.dataset.feedNames}: ${event.title}`);
+    }
     return row;
   }
 
@@ -267,22 +288,23 @@ class List {
     const latest = this.waiting.at(-1);
     this.announcing = setTimeout(() => {
       const words = [latest.title, latest.device?.name].filter(Boolean).join(", ");
-      this.announcer.textContent = this.unsaid > 1 ? `${this.unsaid} new events. Last: ${words}` : words;
+      if (this.waiting.length) this.announcer.textContent = `${this.waitingWords()}. Last: ${words}`;
+      else this.announcer.textContent = this.unsaid > 1 ? `${this.unsaid} new events. Last: ${words}` : words;
       this.unsaid = 0;
     }, 300);
   }
 
   clear() {
     this.waiting = [];
+    this.button.hidden = true;
     this.rows.replaceChildren();
   }
 
-  /** Older events became visible: fetch the newest rows and put in those that are not here. */
-  async lookAgain(address) {
-    const url = new URL(address, location.href);
-    if (this.root.dataset.feedDevice) url.searchParams.set("device", this.root.dataset.feedDevice);
-    if (this.root.dataset.feedKind) url.searchParams.set("kind", this.root.dataset.feedKind);
-    const answer = await fetch(url, { redirect: "error" });
+  /** Older events became visible: fetch the newest rows and put in those that are not here, when nobody is in the way. */
+  async lookAgain() {
+    this.lookLater = this.isInUse();
+    if (this.lookLater) return;
+    const answer = await fetch(this.root.dataset.feedRows, { redirect: "error" });
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const fresh of page.querySelectorAll("[data-event]")) {
@@ -309,6 +331,6 @@ if (root) {
   });
   document.addEventListener("portal:changed", () => {
     // Everybody hears it at once; not everybody asks at once.
-    setTimeout(() => list.lookAgain(root.dataset.feedRows).catch(() => {}), Math.random() * LOOK_AGAIN_WITHIN_MS);
+    setTimeout(() => list.lookAgain().catch(() => {}), Math.random() * LOOK_AGAIN_WITHIN_MS);
   });
 }

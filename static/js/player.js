@@ -7,6 +7,7 @@
  * over Ring's limits; there "Keep watching" only says that somebody is still there. States, in `data-state` and in words:
  * idle, connecting, waiting (for the first frame), live, stalled, ended. Nothing is ever sent to the camera.
  */
+import { Stats } from "./player_stats.js";
 import { csrfToken } from "./csrf.js";
 import { toast } from "./ui.js";
 
@@ -72,6 +73,7 @@ class Session {
 
   /** Open it; settles when the first frame is shown, rejects with Ended. The video must be in the page. */
   async open() {
+    const began = performance.now();
     this.peer.ontrack = ({ track, streams }) => {
       this.video.srcObject = streams[0] ?? new MediaStream([track]);
       this.#watchFrames();
@@ -96,6 +98,7 @@ class Session {
       this.timer = setTimeout(() => reject(new Ended("failed", "No picture arrived. A firewall may block the video.")), FIRST_FRAME_MS);
     });
     await Promise.race([this.firstFrame, this.failed, tooLate]).finally(() => clearTimeout(this.timer));
+    this.firstFrameMs = performance.now() - began;
   }
 
   async #post(offer) {
@@ -229,6 +232,24 @@ function pause(seconds, signal) {
   });
 }
 
+/** Save a still. Its checksum is told, so that somebody can show later that the file is the one that was saved here. */
+async function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  // Browsers have no checksums on pages that came without TLS.
+  if (!crypto.subtle) return toast("Picture saved.", "success");
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await blob.arrayBuffer()));
+  const checksum = Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return toast(`Picture saved. SHA-256 ${checksum}`, "success", {
+    label: "Copy checksum",
+    key: "c",
+    run: () => navigator.clipboard?.writeText(`${checksum}  ${name}`),
+  });
+}
+
 export class Player {
   constructor(root) {
     this.root = root;
@@ -241,12 +262,14 @@ export class Player {
     this.buttons = Object.fromEntries(
       ["toggle", "extend", "grab", "pip", "full"].map((name) => [name, root.querySelector(`[data-player-${name}]`)]),
     );
-    this.iceServers = (root.dataset.iceServers || "").split(" ").filter(Boolean).map((urls) => ({ urls }));
+    this.iceServers = JSON.parse(root.dataset.iceServers || "[]");
     this.isSmall = root.dataset.small !== undefined;
     this.extendWords = this.buttons.extend.textContent;
     this.session = null;
     this.run = null; // the AbortController of the present viewing
     this.state = "idle";
+    const details = root.querySelector("[data-player-stats]");
+    if (details) new Stats(details, () => this.session);
     this.#wire();
     if (root.dataset.autoplay !== undefined) this.start();
   }
@@ -350,14 +373,8 @@ export class Player {
     canvas.height = video.videoHeight;
     canvas.getContext("2d").drawImage(video, 0, 0);
     const moment = new Date().toISOString().replaceAll(":", ".").slice(0, 19);
-    canvas.toBlob((blob) => {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(blob);
-      link.download = `${this.root.getAttribute("aria-label")} ${moment}.png`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-      toast("Picture saved.", "success");
-    }, "image/png");
+    const source = this.root.getAttribute("aria-label");
+    canvas.toBlob((blob) => save(blob, `${source} ${moment}.png`), "image/png");
   }
 
   async pictureInPicture() {

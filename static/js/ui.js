@@ -9,6 +9,8 @@ const icons =
   document.querySelector('use[href*="icons"]')?.getAttribute("href").split("#")[0] ??
   new URL("../icons.svg", import.meta.url).pathname;
 const TOAST_MS = 6000;
+// With something to do in it, for somebody who has to get there by keyboard.
+const TOAST_WITH_ACTION_MS = 20_000;
 const COPIED_MS = 2000;
 
 function icon(name, small = false) {
@@ -23,8 +25,11 @@ function icon(name, small = false) {
 
 const TOAST_ICONS = { success: "circle-check", warning: "triangle-alert", error: "circle-alert", info: "info" };
 
-/** Say something in the corner. It goes by itself, except an error, which waits to be read. */
-export function toast(text, kind = "info") {
+/**
+ * Say something in the corner. It goes by itself, except an error, which waits to be read.
+ * `action`, if given, is a button in it: `{ label, key, run }`; `key` is the letter that presses it.
+ */
+export function toast(text, kind = "info", action = null) {
   const box = document.createElement("div");
   box.className = `message message-${kind}`;
   const words = document.createElement("p");
@@ -36,8 +41,20 @@ export function toast(text, kind = "info") {
   close.setAttribute("aria-label", "Dismiss");
   close.append(icon("x", true));
   box.append(icon(TOAST_ICONS[kind] ?? "info"), words, close);
+  if (action) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "button button-small";
+    button.dataset.pageKey = action.key;
+    button.textContent = action.label;
+    button.addEventListener("click", () => {
+      box.remove();
+      action.run();
+    });
+    words.after(button);
+  }
   document.getElementById("toasts")?.append(box);
-  if (kind !== "error") setTimeout(() => box.remove(), TOAST_MS);
+  if (kind !== "error") setTimeout(() => box.remove(), action ? TOAST_WITH_ACTION_MS : TOAST_MS);
   return box;
 }
 
@@ -155,7 +172,7 @@ document.addEventListener("keydown", (event) => {
     }
     return;
   }
-  const typing = event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]");
+  const typing = event.target instanceof Element && event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]");
   if (typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog:modal")) return;
   if (event.key === "j" || event.key === "k") {
     step(event.key === "j" ? 1 : -1);
@@ -168,7 +185,9 @@ document.addEventListener("keydown", (event) => {
     if (!help) return;
     openDialog(help);
   } else if (/^[a-z]$/.test(event.key)) {
-    const button = current()?.querySelector(`[data-key="${event.key}"]`);
+    const button =
+      current()?.querySelector(`[data-key="${event.key}"]`) ??
+      [...document.querySelectorAll(`[data-page-key="${event.key}"]`)].at(-1);
     if (!button) return;
     button.click();
   } else {

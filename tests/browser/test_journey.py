@@ -1,5 +1,6 @@
 """The main job, walked as a person would: link a home, see the doorbell, watch live, keep a clip."""
 
+import hashlib
 import re
 from collections.abc import Callable
 
@@ -105,6 +106,18 @@ def test_customer_links_a_home_sees_the_doorbell_watches_live_and_keeps_a_clip(
     assert page.evaluate(FINGERPRINT) != first_picture
     expect(page.locator("[data-player-live]").first).to_be_visible()
     take_pictures(page, "live")
+    # How it travels, for those who want to know; and a still, with the checksum of the very file.
+    page.get_by_text("Connection", exact=True).first.click()
+    expect(page.locator("[data-stat=bitrate]").first).to_have_text(re.compile(r"^[1-9]\d* kbit/s$"))
+    expect(page.locator("[data-stat=size]").first).to_have_text(
+        re.compile(r"^\d+ × \d+, \d+ pictures a second$")
+    )
+    expect(page.locator("[data-stat=codec]").first).to_have_text("H264")
+    with page.expect_download() as saving:
+        page.keyboard.press("s")
+    still = saving.value.path().read_bytes()
+    assert still.startswith(b"\x89PNG")
+    expect(page.get_by_text(f"SHA-256 {hashlib.sha256(still).hexdigest()}")).to_be_visible()
     open_now = [s for s in installed.sandbox.control("GET", "/sessions") if s["ended_ms"] is None]
     assert len(open_now) == 1
     assert ring_addresses == []

@@ -1,0 +1,47 @@
+"""The page on which a tenant's admins choose the way live pictures take."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from accounts.access import TenantRequest, roles_allowed
+from accounts.audit import audit
+from accounts.models import TENANT_ADMINS, Tenant
+
+
+class LiveForm(forms.ModelForm[Tenant]):
+    """One of three ways."""
+
+    class Meta:
+        model = Tenant
+        fields: ClassVar[list[str]] = ["live_path"]
+        widgets: ClassVar[dict[str, Any]] = {"live_path": forms.RadioSelect}
+        labels: ClassVar[dict[str, str]] = {"live_path": "Live pictures go"}
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@roles_allowed(*TENANT_ADMINS)
+def live_settings(request: TenantRequest, tenant: str) -> HttpResponseBase:
+    """The choice counts for viewings that begin from now on; a player may still ask for one way (`?path=`)."""
+    form = LiveForm(request.POST or None, instance=Tenant.objects.get(pk=request.tenant.pk))
+    if form.is_bound and form.is_valid():
+        if form.changed_data:
+            with transaction.atomic():
+                form.instance.save(update_fields=["live_path"])
+                audit(
+                    tenant=request.tenant,
+                    actor=request.user,
+                    action="tenant.live_path",
+                    subject=f"tenant {request.tenant.public_id}",
+                    live_path=form.instance.live_path,
+                )
+        messages.success(request, "Saved. It counts for whoever begins to watch from now on.")
+        return redirect("media:live_settings", request.tenant.slug)
+    return render(request, "media/live_settings.html", {"form": form}, status=422 if form.is_bound else 200)
