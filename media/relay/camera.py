@@ -52,7 +52,7 @@ class _Session:
         self.has_picture = False
         self.missing = Missing()
         self.source = Source(camera.stream)
-        self.keyframes = KeyframeRequests(self._ask_keyframe)
+        self.keyframes = KeyframeRequests(lambda: self.peer.ask_keyframe())
         self.peer = UpstreamPeer(
             ice_servers=camera.network.ice_servers,
             on_loopback=camera.network.on_loopback,
@@ -79,14 +79,18 @@ class _Session:
         )
         if number is None:
             return
-        if not self.missing.arrived(number, now=now) or (is_first and not self.source.is_followed):
+        if is_first and self.source.has_begun:
+            self.keyframes.expect()
+        if not self.missing.arrived(number, now=now) or (is_first and not self.source.has_begun):
             self.keyframes.ask()
         asked = self.missing.due(now=now)
         if asked:
             self.peer.ask_again(asked)
 
-    def _ask_keyframe(self) -> None:
-        self.peer.ask_keyframe()
+    def ask_keyframe(self) -> None:
+        """A viewer needs one. Before anything came there is nobody to ask: the first packet will."""
+        if self.has_picture:
+            self.keyframes.ask()
 
     def _state(self, state: str) -> None:
         if state in ("failed", "closed"):
@@ -245,7 +249,7 @@ class Camera:
 
     def _ask_keyframe(self) -> None:
         if self._current is not None:
-            self._current.keyframes.ask()
+            self._current.ask_keyframe()
 
     # --- sessions ---
 

@@ -32,6 +32,11 @@ class KeyframeRequests:
         else:
             self._again_in(wait)
 
+    def expect(self) -> None:
+        """One is on its way unasked: ask only when it is not here in a second."""
+        if self._timer is None:
+            self._again_in(AGAIN_S)
+
     def came(self) -> None:
         """A keyframe is here: whoever asked has it."""
         self._tries = 0

@@ -116,6 +116,11 @@ class Source:
     def is_followed(self) -> bool:
         return self._stream.source is self and not self.is_over
 
+    @property
+    def has_begun(self) -> bool:
+        """True when a keyframe is here, or the beginning of one."""
+        return self.is_followed or self._held_key is not None
+
     def receive(
         self, *, ssrc: int, sequence: int, timestamp: int, marker: bool, payload: bytes, now: float
     ) -> int | None:
