@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[Services, int], list[Figure]]] = {
     "fanout": lambda installation, rounds: fanout.measure(installation, rounds=rounds),
     "feed": lambda installation, _: feed.measure(installation),
     "relay": lambda _, rounds: relay.measure(rounds=rounds),
+    "relay-long": lambda *_: relay.measure_long(),
 }
 
 

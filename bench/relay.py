@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from bench.figure import Figure
 from bench.live import relays
@@ -23,7 +24,14 @@ from bench.live.viewers import Farm, Viewer
 
 KINDS = ("ours", "plain", "MediaRelay", "janus", "libdatachannel")
 FULL_RATE = 0.98
+FRAME_MS = 1000 / FRAME_RATE
 ONE_HOUR_S = 3600.0
+# The kinds compared, with so many viewers, under this name.
+PEERS = {
+    "MediaRelay": (4, "aiortc's MediaRelay, 4 viewers (it decodes and encodes again)"),
+    "janus": (96, "Debian's Janus, videoroom"),
+    "libdatachannel": (96, "libdatachannel, node binding"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,8 @@ async def _measure(kind: str, count: int, *, seconds: float, cap_s: float, on_on
 def _put_on_a_core_of_its_own(pid: int) -> None:
     """All threads of the relay on one core, camera and viewers on the others."""
     cores = sorted(os.sched_getaffinity(0))
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setaffinity(int(thread), cores[-1:])
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores[-1:])
 
 
 async def _watch(kind: str, relay: relays.Relay, count: int, *, seconds: float) -> Measured:
@@ -109,13 +117,79 @@ async def _watch(kind: str, relay: relays.Relay, count: int, *, seconds: float) 
     return result
 
 
+def measure(*, rounds: int) -> list[Figure]:
+    """What a viewer costs beside each peer, how soon the first picture is there, and how many viewers a core carries."""
+    runs: dict[str, list[Measured]] = {"ours": [], **{kind: [] for kind in PEERS}}
+    for _ in range(rounds):
+        for kind, of_kind in runs.items():
+            of_kind.append(measure_relay(kind, PEERS.get(kind, (96, ""))[0]))
+    many = [measure_relay("ours", 300, on_one_core=True) for _ in range(rounds)]
+
+    def viewer_seconds(kind: str) -> float:
+        return statistics.median(1000 / run.cpu_ms_per_viewer_second for run in runs[kind])
+
+    def first_picture_ms(kind: str) -> float:
+        return statistics.median(run.first_picture_median_s * 1000 for run in runs[kind])
+
+    costs = [
+        Figure(
+            name="live relay, viewer-seconds a CPU second, 96 viewers",
+            unit="viewer-s/CPU-s",
+            ours=viewer_seconds("ours"),
+            peer=viewer_seconds(kind),
+            peer_name=name,
+        )
+        for kind, (_, name) in PEERS.items()
+    ]
+    return [
+        *costs,
+        Figure(
+            name="live relay, offer to first whole picture, median",
+            unit="ms",
+            ours=first_picture_ms("ours"),
+            peer=first_picture_ms("MediaRelay"),
+            peer_name=PEERS["MediaRelay"][1],
+        ),
+        Figure(
+            name="viewers at full rate without gaps, relay on one core",
+            unit="viewers",
+            ours=statistics.median(run.at_full_rate - run.with_gaps - run.without_picture for run in many),
+            peer=300,
+            peer_name=f"the limit; {statistics.median(run.cores for run in many):.2f} of the core used",
+        ),
+    ]
+
+
+def measure_long(*, minutes: float = 10.5, viewers: int = 32, cap_s: float = 60) -> list[Figure]:
+    """What ten sessions in a row, each ended by the camera's cap, do to the picture and to the memory."""
+    run = measure_relay("ours", viewers, seconds=minutes * 60, cap_s=cap_s)
+    return [
+        Figure(
+            name="longest pause between pictures, all viewers",
+            unit="ms",
+            ours=run.longest_pause_ms,
+            peer=2 * FRAME_MS,
+            peer_name=f"the limit, one frame left out; {run.sessions - 1} splices, {run.with_gaps} viewers with gaps",
+        ),
+        Figure(
+            name=f"memory growth a viewer over {minutes:.0f} minutes",
+            unit="KiB",
+            ours=max(1.0, (run.mib_after - run.mib_before) * 1024 / viewers),
+            peer=1024,
+            peer_name=f"the limit; {run.mib_before:.0f} MiB before, {run.mib_after:.0f} after, {viewers} viewers",
+        ),
+    ]
+
+
 def main() -> None:
     """`python -m bench.relay KIND VIEWERS`: one measurement as JSON."""
     parser = argparse.ArgumentParser(prog="python -m bench.relay", description=main.__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("viewers", type=int)
     parser.add_argument("--seconds", type=float, default=8)
-    parser.add_argument("--cap-s", type=float, default=ONE_HOUR_S, help="after which the camera ends a session")
+    parser.add_argument(
+        "--cap-s", type=float, default=ONE_HOUR_S, help="after which the camera ends a session"
+    )
     parser.add_argument("--on-one-core", action="store_true")
     asked = parser.parse_args()
     found = measure_relay(

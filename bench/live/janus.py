@@ -56,7 +56,9 @@ class JanusRelay:
         joined = await self._ask(handle, {"request": "join", "ptype": "publisher", "room": ROOM})
         self._publisher = joined["plugindata"]["data"]["id"]
         offer = await source.ask("offer")
-        answered = await self._ask(handle, {"request": "publish"}, jsep={"type": "offer", "sdp": _plain(offer)})
+        answered = await self._ask(
+            handle, {"request": "publish"}, jsep={"type": "offer", "sdp": _plain(offer)}
+        )
         source.pipe.send(answered["jsep"]["sdp"])
         # Until then nobody finds it.
         await asyncio.wait_for(self._has_camera.wait(), 20)

@@ -17,7 +17,9 @@ class LibdatachannelRelay:
     """The script, and the way to ask it."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("The process must have its input and output in pipes.")
+        self._input, self._output = process.stdin, process.stdout
         self._asking = asyncio.Lock()
         self.pid = process.pid
 
@@ -26,10 +28,9 @@ class LibdatachannelRelay:
         await viewer.accept(answer["sdp"])
 
     async def ask(self, **asked: object) -> dict[str, str]:
-        assert self._process.stdin and self._process.stdout
         async with self._asking:
-            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
-            line = await self._process.stdout.readline()
+            self._input.write(json.dumps(asked).encode() + b"\n")
+            line = await self._output.readline()
         if not line:
             raise RuntimeError("The libdatachannel relay ended; what it wrote stands above.")
         answer: dict[str, str] = json.loads(line)

@@ -77,8 +77,7 @@ class InProcess:
             target=_relay_process, args=(kind, source.pipe, there, cap_s), daemon=True
         )
         self.process.start()
-        assert self.process.pid
-        self.pid = self.process.pid
+        self.pid = self.process.pid or 0
 
     async def join(self, viewer: Viewer) -> None:
         offer = await viewer.offer()
@@ -151,7 +150,9 @@ async def _ours(ring: _Ring, *, fast: bool) -> _Running:
 async def _media_relay(camera: Connection) -> _Running:
     relay = MediaRelay()
     codecs = RTCRtpSender.getCapabilities("video").codecs
-    h264 = [c for c in codecs if c.parameters.get("profile-level-id") in ("42001f", "42e01f") or c.name == "rtx"]
+    h264 = [
+        c for c in codecs if c.parameters.get("profile-level-id") in ("42001f", "42e01f") or c.name == "rtx"
+    ]
     source = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     receiving: Any = source.addTransceiver("video", direction="recvonly")
     receiving.setCodecPreferences(h264)
@@ -196,6 +197,7 @@ async def running(kind: str, *, cap_s: float) -> AsyncIterator[tuple[Relay, Sour
         else:
             own = InProcess(kind, source, cap_s=cap_s)
             try:
+                await own.ask("sessions")  # it has started
                 yield own, source
             finally:
                 await asyncio.to_thread(own.end)

@@ -40,7 +40,8 @@ class Viewer:
         self._loop = asyncio.get_running_loop()
         self._asked_at = 0.0
         self._last_frame_at = 0.0
-        self._payload_type = 0
+        self._newest = 0
+        self._payload_type: int | None = 0
         self._first_timestamp: int | None = None
 
     async def offer(self) -> str:
@@ -79,14 +80,16 @@ class Viewer:
 
         self.connection.data_received = count
 
-    def take(self, data: "bytes | memoryview", start: int) -> bool:
+    def take(self, data: "bytes | bytearray", start: int) -> bool:
         """Count the packet at `start` if it is media (RFC 7983: RTP, not RTCP)."""
         if not 127 < data[start] < 192 or 192 <= data[start + 1] <= 223:
             return False
         second = data[start + 1]
         if second & 0x7F == self._payload_type:
             number, timestamp = struct.unpack_from("!HI", data, start + 2)
-            self.numbers.add(number)
+            # Counted on past 16 bits (RFC 3550, 5.1).
+            self._newest += ((number - self._newest + (1 << 15)) & 0xFFFF) - (1 << 15)
+            self.numbers.add(self._newest)
             if second & 0x80:
                 self._picture(timestamp)
             elif self._first_timestamp is None:
@@ -112,14 +115,8 @@ class Viewer:
 
     @property
     def gaps(self) -> int:
-        """Numbers that lie between others and never came; of less than half a round of numbers."""
-        if not self.numbers:
-            return 0
-        # The largest hole on the ring of numbers is where the stream was not, all others were lost.
-        ordered = sorted(self.numbers)
-        holes = [after - before - 1 for before, after in zip(ordered, ordered[1:], strict=False)]
-        holes.append(ordered[0] + (1 << 16) - ordered[-1] - 1)
-        return sum(holes) - max(holes)
+        """Numbers that lie between others and never came."""
+        return max(self.numbers) - min(self.numbers) + 1 - len(self.numbers) if self.numbers else 0
 
     @property
     def watched_s(self) -> float:
@@ -129,7 +126,9 @@ class Viewer:
 
 def _h264() -> list[Any]:
     codecs: list[Any] = RTCRtpSender.getCapabilities("video").codecs
-    return [c for c in codecs if c.parameters.get("profile-level-id") in ("42e01f", "42001f") or c.name == "rtx"]
+    return [
+        c for c in codecs if c.parameters.get("profile-level-id") in ("42e01f", "42001f") or c.name == "rtx"
+    ]
 
 
 class _Iovec(ctypes.Structure):
@@ -186,7 +185,9 @@ class Farm(threading.Thread):
         pair = viewer.connection._nominated[1]
         transport = pair.protocol.transport
         sock = transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE if os.geteuid() == 0 else socket.SO_RCVBUF, BUFFER_BYTES)
+        sock.setsockopt(
+            socket.SOL_SOCKET, SO_RCVBUFFORCE if os.geteuid() == 0 else socket.SO_RCVBUF, BUFFER_BYTES
+        )
         loop: Any = self._loop
         loop._remove_reader(sock.fileno())
         self._viewers[sock.fileno()] = viewer, pair.protocol
@@ -204,9 +205,10 @@ class Farm(threading.Thread):
                 self._read(fileno)
 
     def _read(self, fileno: int) -> None:
-        viewer, protocol = self._viewers.get(fileno, (None, None))
-        if viewer is None:
+        found = self._viewers.get(fileno)
+        if found is None:
             return
+        viewer, protocol = found
         count = self._receive(fileno, self._messages, PACKETS_A_CALL, socket.MSG_DONTWAIT, None)
         for index in range(count):
             start = index * PACKET_BYTES
