@@ -104,12 +104,15 @@ class FakeRing:
     most_open: int = 0
     # Given the sending transport of each session: to lose packets on the way.
     on_transport: Callable[[Any], None] | None = None
+    # Where the film begins in each session: -1 at its keyframe, 0 behind it.
+    begins_at: int = 0
 
     async def open(self, key: str, offer_sdp: str) -> Lease:
         if self.refuse is not None:
             raise self.refuse
         peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         track = FilmTrack()
+        track.position = self.begins_at
         sender: Any = peer.addTransceiver(track, direction="sendonly")
         codecs = RTCRtpSender.getCapabilities("video").codecs
         sender.setCodecPreferences(

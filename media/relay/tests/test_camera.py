@@ -177,6 +177,18 @@ async def test_a_viewer_that_falls_silent_is_let_go(camera: Camera, ring: FakeRi
         await until(lambda: not ring.sessions, timeout_s=5)
 
 
+@pytest.mark.parametrize(
+    ("begins_at", "asked"), [(-1, 0), (0, 1)], ids=["at a keyframe", "between keyframes"]
+)
+async def test_a_keyframe_is_asked_for_only_by_a_session_that_does_not_begin_with_one(
+    camera: Camera, ring: FakeRing, begins_at: int, asked: int
+) -> None:
+    ring.begins_at = begins_at
+    async with watching(joining(camera, 1)) as viewer:
+        await until(lambda: len(viewer.greys) > 5, what="the first pictures")
+        assert ring.tracks[1].keyframes_asked == asked
+
+
 async def test_a_session_that_falls_silent_is_replaced(camera: Camera, ring: FakeRing) -> None:
     async with watching(joining(camera, 1)) as viewer:
         await until(lambda: len(viewer.greys) > 5)

@@ -35,3 +35,13 @@ async def test_a_request_that_was_lost_is_made_again() -> None:
     await asyncio.sleep(1.2)
     assert len(sent) == 2
     requests.stop()
+
+
+async def test_one_that_is_on_its_way_is_asked_for_when_it_does_not_come() -> None:
+    sent: list[int] = []
+    requests = KeyframeRequests(lambda: sent.append(1))
+    requests.expect()
+    assert sent == []
+    while not sent:
+        await asyncio.sleep(0.02)
+    requests.stop()
