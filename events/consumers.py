@@ -18,6 +18,7 @@ from django.utils import timezone
 from events.admission import find_visitor
 from events.asgi import Receive, Scope, Send
 from events.hub import Mailbox, hubs
+from events.lines import line_of
 from events.serving import SERVER_SEND, position_from, serve
 from events.threads import in_thread
 
@@ -57,7 +58,9 @@ async def event_socket(scope: Scope, receive: Receive, send: Send) -> None:
             await _send_json(send, {"type": "error", "code": "bad_position", "detail": BAD_AFTER})
             await send({"type": "websocket.close", "code": CLOSE_BAD_REQUEST})
             return
-        sending = _send_all(mailbox, after, scope.get(SERVER_SEND, send))
+        server_send = scope.get(SERVER_SEND, send)
+        mailbox.line = line_of(server_send)
+        sending = _send_all(mailbox, after, server_send)
         code = await serve(mailbox, sending, _listen(mailbox, receive))
         if code is not None:
             await send({"type": "websocket.close", "code": code})
@@ -76,6 +79,8 @@ async def _send_all(mailbox: Mailbox, after: int, send: Send) -> None:
         async with aclosing(mailbox.frames(after)) as frames:
             async for frame in frames:
                 await send({"type": "websocket.send", "text": frame.text})
+                if mailbox.line is not None:
+                    await mailbox.line.has_room()
 
 
 async def _listen(mailbox: Mailbox, receive: Receive) -> None:

@@ -1,10 +1,10 @@
 """
 One hub in each process stands between the database and the open event sockets.
 
-It listens to one channel for all its tenants, reads each new event once, encodes it once, and puts it into the mailbox
-of every socket that may see it. Mailboxes are bounded: a socket that cannot keep up loses its place in the fan-out,
-not its events, and catches up from the database, exactly as one that has just connected does. Every two seconds the
-hub looks for itself whether it has missed anything, and whether everybody may still listen.
+It listens to one channel for all its tenants, reads each new event once, encodes it once, and writes it to every socket that
+may see it and has room; the others find it in their mailbox. Mailboxes are bounded: a socket that cannot keep up loses its place
+in the fan-out, not its events, and catches up from the database, exactly as one that has just connected does. Every two seconds
+the hub looks for itself whether it has missed anything, and whether everybody may still listen.
 
 What a socket gets is in strict order of `position`, each event once. That rests on one promise of `events.services`:
 positions of a tenant become visible in their order, without holes.
@@ -13,9 +13,11 @@ positions of a tenant become visible in their order, without holes.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
@@ -27,6 +29,7 @@ from devices.grants import Capability, grantees_of
 from events.admission import Rights, Visitor, rights_of, still_admitted
 from events.broadcast import GIVE_UP_AFTER_S, LAYER_ERRORS, group_of
 from events.frames import frame_for
+from events.lines import Line, text_frame
 from events.models import Event, TenantPosition
 from events.threads import PerLoop, in_thread
 from portal.walls import tenant_scope
@@ -34,6 +37,8 @@ from portal.walls import tenant_scope
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0
+# So long after news the next is waited for: what comes meanwhile is read, and written to each socket, at once.
+BREATH_S = 0.02
 PAGE = 200
 MAILBOX_FRAMES = 256
 
@@ -55,6 +60,11 @@ class Frame:
     text: str
     readers: frozenset[int] = frozenset()
 
+    @cached_property
+    def data(self) -> bytes:
+        """The frame of a websocket, the same for every socket."""
+        return text_frame(self.text)
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -71,29 +81,45 @@ class Mailbox:
     What waits to be sent to one socket. `closed` holds the close code once the socket must end, `expired` the greatest
     position that was deleted for its age.
 
-    Whoever drains it iterates over `frames` once.
+    Whoever drains it iterates over `frames` once. With a `line` to its transport, what comes while nothing waits here is written
+    there at once, and does not come by `frames`.
     """
 
     def __init__(self, visitor: Visitor) -> None:
         self.visitor = visitor
+        self.line: Line | None = None
         self.expired = 0
         self.closed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._frames: deque[Frame] = deque()
         self._notices: deque[str] = deque()
         self._something = asyncio.Event()
         self._behind = True
+        self._position = 0
+        self._is_idle = False
         self._rights: Rights | None = None
 
-    def put(self, frame: Frame) -> None:
-        """Take a frame in. One too many, and all of them are read from the database when there is room again."""
-        if self._behind:
+    def put(self, frames: Sequence[Frame], data: bytes) -> None:
+        """
+        Take frames in, `data` being all of them for the wire.
+
+        One too many, and all are read from the database when there is room again.
+        """
+        if self._behind or self._write(frames, data):
             return
-        if len(self._frames) >= MAILBOX_FRAMES:
+        if len(self._frames) + len(frames) > MAILBOX_FRAMES:
             self._frames.clear()
             self._behind = True
         else:
-            self._frames.append(frame)
+            self._frames.extend(frames)
         self._something.set()
+
+    def _write(self, frames: Sequence[Frame], data: bytes) -> bool:
+        """Write to the transport, if everything before is there already, and there is room."""
+        is_next = self._is_idle and not self._notices and frames[0].position > self._position
+        if self.line is None or not is_next or self.closed.done() or not self.line.offer(data):
+            return False
+        self._position = frames[-1].position
+        return True
 
     def say(self, notice: str) -> None:
         """Send a text that is no event; one that already waits is not said twice."""
@@ -121,27 +147,29 @@ class Mailbox:
 
     async def frames(self, after: int) -> AsyncGenerator[Frame]:
         """What is to be sent, for ever: first everything after the position `after`, then what comes."""
-        position = after
+        self._position = after
         if after < self.expired:
-            yield Frame(position, f'{{"type":"expired","position":{self.expired}}}')
+            yield Frame(after, f'{{"type":"expired","position":{self.expired}}}')
         while True:
             if self._behind:
                 # From now on new frames are kept here; what was committed before is found by the query.
                 self._behind = False
-                async for frame in _replay(self.visitor, position):
+                async for frame in _replay(self.visitor, self._position):
                     yield frame
-                    position = frame.position
+                    self._position = frame.position
             while self._frames or self._notices:
                 if self._notices:
-                    yield Frame(position, self._notices.popleft())
+                    yield Frame(self._position, self._notices.popleft())
                     continue
                 frame = self._frames.popleft()
-                if frame.position > position:
+                if frame.position > self._position:
                     yield frame
-                    position = frame.position
+                    self._position = frame.position
             if not self._behind:
                 self._something.clear()
+                self._is_idle = True
                 await self._something.wait()
+                self._is_idle = False
 
 
 class _Feed:
@@ -208,6 +236,7 @@ class _Feed:
                 logger.warning(
                     "New events could not be read. tenant=%s error=%s", self.tenant_id, type(error).__name__
                 )
+            await asyncio.sleep(BREATH_S)
 
     async def _read_new(self) -> None:
         assert self._standing is not None  # noqa: S101 - `begin` starts the pump with it
@@ -219,17 +248,24 @@ class _Feed:
             )
             if for_staff_only and self._limited:
                 continue  # who has come meanwhile replayed before these were committed, and they name no readers
-            for frame in frames:
-                for mailbox in self._staff:
-                    mailbox.put(frame)
-                for reader in frame.readers & self._limited.keys():
-                    for mailbox in self._limited[reader]:
-                        mailbox.put(frame)
+            self._spread(frames)
             if revision != self._standing.revision:
                 for mailbox in self.mailboxes():
                     mailbox.say(CHANGED)
             self._standing = Standing(frames[-1].position if frames else self._standing.last, revision)
             page_is_full = len(frames) == PAGE
+
+    def _spread(self, frames: list[Frame]) -> None:
+        _give(frames, self._staff)
+        for reader in frozenset().union(*(frame.readers for frame in frames)) & self._limited.keys():
+            _give([frame for frame in frames if reader in frame.readers], self._limited[reader])
+
+
+def _give(frames: Sequence[Frame], mailboxes: AbstractSet[Mailbox]) -> None:
+    if frames and mailboxes:
+        data = b"".join([frame.data for frame in frames])
+        for mailbox in mailboxes:
+            mailbox.put(frames, data)
 
 
 class Hub:

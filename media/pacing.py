@@ -6,37 +6,18 @@ buffer without end, so that one slow reader of a large clip holds the whole clip
 when the buffer is full: here every answer gets such a producer, and `send` waits for it.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import partial
 from typing import Any
 
 from daphne.http_protocol import WebRequest
 
+from portal.gate import Gate
+
 type Message = MutableMapping[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 type Application = Callable[[Message, Receive, Send], Awaitable[None]]
-
-
-class _Gate:
-    """A Twisted push producer that opens and shuts. A connection that ends opens it: nothing is waited for any more."""
-
-    def __init__(self) -> None:
-        self._open = asyncio.Event()
-        self._open.set()
-
-    def pauseProducing(self) -> None:
-        self._open.clear()
-
-    def resumeProducing(self) -> None:
-        self._open.set()
-
-    def stopProducing(self) -> None:
-        self._open.set()
-
-    async def passed(self) -> None:
-        await self._open.wait()
 
 
 def paced(application: Application) -> Application:
@@ -47,7 +28,7 @@ def paced(application: Application) -> Application:
         if scope["type"] != "http" or request is None:
             await application(scope, receive, send)
             return
-        gate: _Gate | None = None
+        gate: Gate | None = None
 
         async def send_paced(message: Message) -> None:
             nonlocal gate
@@ -60,7 +41,7 @@ def paced(application: Application) -> Application:
             await send(message)
             if message.get("more_body"):
                 if gate is None and request.channel is not None:
-                    gate = _Gate()
+                    gate = Gate()
                     request.registerProducer(gate, True)
                 if gate is not None:
                     await gate.passed()

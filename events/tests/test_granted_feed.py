@@ -128,7 +128,8 @@ async def test_what_waits_for_a_slow_browser_is_dropped_with_the_grant(cast: Ten
     frames = mailbox.frames(0)
     await press(cast.ada_camera, 1)
     assert '"position":1' in (await anext(frames)).text
-    mailbox.put(hub.Frame(2, "a frame that waits"))
+    waiting = hub.Frame(2, "a frame that waits")
+    mailbox.put([waiting], waiting.data)
     await end(grant)
     mailbox.compare_rights(frozenset())
 

@@ -10,17 +10,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
 
 import pytest
 from processes import web_command
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from accounts.models import ApiToken
-from events.models import Event
+from events.models import Event, TenantPosition
 from events.tests.conftest import body_of
 from events.threads import in_thread
 from ring.signature import sign
@@ -28,6 +29,7 @@ from tests.support.cast import TenantCast
 from tests.support.portal_process import free_port
 
 STARTS_WITHIN_S = 60
+MANY = 12_000  # some 8 MB of frames: more than what the kernel buffers for somebody who does not read
 
 
 def database_url() -> str:
@@ -124,3 +126,54 @@ async def test_webhook_in_event_out_over_real_sockets(cast: TenantCast, server: 
     assert (await asyncio.to_thread(post, server, b" " * (2 * 1024 * 1024)))[0] == 413
     # With a slash at the end it is no webhook address; and it is not redirected to one.
     assert (await asyncio.to_thread(post, server, b"{}", path="/ring/acme/webhook/"))[0] == 404
+
+
+def fill_up_to(last: int) -> None:
+    """As many copies of the only event as bring the tenant to this position."""
+    first = Event.objects.get()
+    fields = ("tenant", "ring_account", "device", "event_type", "occurred_at", "received_at")
+    same = {name: getattr(first, name) for name in fields}
+    Event.objects.bulk_create(
+        Event(**same, request_id=f"filled-{position}", position=position) for position in range(2, last + 1)
+    )
+    TenantPosition.objects.update(last=last)
+
+
+async def test_a_slow_browser_keeps_its_place_in_the_database_not_in_the_server(
+    cast: TenantCast, server: int
+):
+    """What it has not read yet the server has not either: what is deleted there never comes. Nobody else waits for it."""
+    _, token = await in_thread(ApiToken.issue, tenant=cast.tenant, name="program", scopes=["read"])
+    bearer = {"Authorization": f"Bearer {token}"}
+    address = f"ws://127.0.0.1:{server}/ws/t/acme/events/?after=0"
+    await asyncio.to_thread(post, server, body_of("button_press", device=cast.ada_camera))
+    await in_thread(fill_up_to, MANY)
+
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await asyncio.to_thread(line.connect, ("127.0.0.1", server))
+    # No queue and no reading ahead of ours either.
+    limits: dict[str, Any] = {"max_queue": 1, "ping_interval": None, "compression": None, "proxy": None}
+    async with connect(address, additional_headers=bearer, sock=line, **limits) as slow:
+        # Twice: a server that waited for nobody would have read everything for the slow one, too, by then.
+        for _ in range(2):
+            async with connect(address, additional_headers=bearer, **limits) as quick:
+                assert await positions_of(quick, MANY) == list(range(1, MANY + 1))
+        async with connect(
+            address.replace("after=0", f"after={MANY}"), additional_headers=bearer, **limits
+        ) as quick:
+            await in_thread(Event.objects.filter(position__gt=MANY - 1000).delete)
+            body = body_of("button_press", device=cast.ada_camera, request="last")
+            await asyncio.to_thread(post, server, body)
+            assert await positions_of(quick, 1) == [MANY + 1]
+        expected = [*range(1, MANY - 999), MANY + 1]
+        assert await positions_of(slow, len(expected)) == expected
+
+
+async def positions_of(websocket: ClientConnection, count: int) -> list[int]:
+    found: list[int] = []
+    while len(found) < count:
+        message = json.loads(await asyncio.wait_for(websocket.recv(), 30))
+        if message["type"] == "event":
+            found.append(message["position"])
+    return found

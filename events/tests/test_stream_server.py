@@ -17,15 +17,13 @@ import uvicorn
 
 from accounts.models import ApiToken
 from events import hub
-from events.models import Event, TenantPosition
+from events.models import Event
 from events.tests.conftest import body_of
-from events.tests.test_server import post, server, serving  # noqa: F401  # a fixture
+from events.tests.test_server import MANY, fill_up_to, post, server, serving  # noqa: F401  # a fixture
 from events.threads import in_thread
 from portal.asgi import application
 from tests.support.cast import TenantCast, make_cast
 from tests.support.portal_process import free_port
-
-MANY = 12_000  # some 8 MB of frames: more than what the kernel buffers for somebody who does not read
 
 
 @asynccontextmanager
@@ -173,17 +171,7 @@ async def test_a_slow_reader_is_waited_for_and_holds_up_nobody(cast: TenantCast,
     _, token = await issue(cast)
     await tell(cast, server, "first")
 
-    def fill() -> None:
-        first = Event.objects.get()
-        fields = ("tenant", "ring_account", "device", "event_type", "occurred_at", "received_at")
-        same = {name: getattr(first, name) for name in fields}
-        Event.objects.bulk_create(
-            Event(**same, request_id=f"filled-{position}", position=position)
-            for position in range(2, MANY + 1)
-        )
-        TenantPosition.objects.update(last=MANY)
-
-    await in_thread(fill)
+    await in_thread(fill_up_to, MANY)
     line = socket.socket()
     line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     await asyncio.to_thread(line.connect, ("127.0.0.1", server))

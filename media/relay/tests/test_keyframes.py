@@ -38,10 +38,9 @@ async def test_a_request_that_was_lost_is_made_again() -> None:
 
 
 async def test_one_that_is_on_its_way_is_asked_for_when_it_does_not_come() -> None:
-    sent: list[int] = []
-    requests = KeyframeRequests(lambda: sent.append(1))
+    asked = asyncio.Event()
+    requests = KeyframeRequests(asked.set)
     requests.expect()
-    assert sent == []
-    while not sent:
-        await asyncio.sleep(0.02)
+    assert not asked.is_set()
+    await asked.wait()
     requests.stop()
