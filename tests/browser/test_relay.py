@@ -1,15 +1,17 @@
 """Live pictures through the relay in a real Chromium: two people, one session at Ring, changes of session nobody sees."""
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.test_journey import HAS_PICTURE, sign_in, wait_until_no_session_is_open
 from tests.browser.test_people import open_page
 from tests.support.installation import Installation, Person, wait_until_linked
+from tests.support.lossy_path import LossyPath
 from tests.support.portal_process import wait_for
 
 pytestmark = pytest.mark.browser
@@ -173,3 +175,31 @@ def test_twelve_players_of_one_page_that_join_at_once_all_get_a_picture(
     page.evaluate("window.leave()")
     wait_until_no_session_is_open(installed)
     page.context.close()
+
+
+def test_two_percent_of_loss_is_repaired_and_no_picture_is_missing(
+    installed: Installation, chromium: Browser, camera: str
+) -> None:
+    """Of everything, both ways: also of what is sent again and of the requests for it."""
+    with LossyPath(percent=2, seed=5, may_lose=lambda datagram, is_to_viewer: True) as path:
+
+        def through(route: Route) -> None:
+            answer = route.fetch(post_data=path.offer(route.request.post_data or ""))
+            route.fulfill(response=answer, body=path.answer(answer.text()))
+
+        page = open_page(chromium)
+        page.add_init_script(WATCH_THE_PAGE)
+        page.route(re.compile(r"/whep(\?|$)"), through)
+        sign_in(page, installed, "owner@acme.example")
+        page.goto(f"{installed.portal.url}/t/acme/devices/{camera}/")
+        page.get_by_role("button", name="Watch live").first.click()
+        page.wait_for_function(HAS_PICTURE)
+        wait_for(lambda: len(path.lost) >= 30, timeout_s=50, what="thirty losses")
+        before = statistics(page)["framesDecoded"]
+        page.wait_for_function(
+            "(count) => window.moments.length > count + 10", arg=page.evaluate("window.moments.length")
+        )
+        said = statistics(page)
+        assert said["retransmittedPacketsReceived"] > 0 and said["framesDecoded"] > before
+        # A picture that stays away makes a browser ask for a keyframe: it never had to.
+        assert said["pliCount"] == said["framesDropped"] == 0, said
