@@ -208,6 +208,11 @@ class Source:
                 return
             self._pass_on(now)
         self._frame[packet.sequence] = packet
+        if len(self._frame) > MAX_HELD:
+            # No picture has so many packets: begin again at the next keyframe.
+            self._frame.clear()
+            self._waits = True
+            return
         if packet.marker:
             self._pass_on(now)
 

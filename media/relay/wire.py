@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
+from aioice import stun
 from aiortc import (
     InvalidStateError,
     MediaStreamTrack,
@@ -44,6 +45,8 @@ FURTHER_PROFILES: Final = ("64001f", "640c1f", "4d001f")
 _UDP_SEGMENT: Final = 103  # linux/udp.h
 _MAX_SEGMENTS: Final = 48
 _MAX_DATAGRAM: Final = 65_000
+# No larger datagram comes over the internet in one piece; pylibsrtp takes a little more.
+_MAX_RECEIVED: Final = 1500
 _GCM_TAG, _SHA1_80_TAG = 16, 10
 _SEGMENT_SIZE: Final = struct.Struct("H")
 # Waiting for room in a socket: what the caller does about it is drop.
@@ -111,6 +114,39 @@ def _extend_codecs() -> None:
 
 
 _extend_codecs()
+
+
+def _refuse_torn_stun() -> None:
+    """Make a STUN message with torn attributes what other noise is, a ValueError: else each one is a traceback in the log."""
+    parse = stun.parse_message
+
+    def parse_message(data: bytes) -> stun.Message:
+        try:
+            return parse(data)
+        except struct.error as error:
+            raise ValueError("torn STUN attribute") from error
+
+    stun.parse_message = parse_message
+
+
+_refuse_torn_stun()
+
+
+def _pass_over_noise(transport: Any) -> None:
+    """
+    Keep from a DTLS transport the datagrams that would end it: anybody may send one to its socket, no key needed.
+
+    aiortc reads the first byte of an empty one, and takes libsrtp's word "too long" for a failure of its own.
+    """
+    receive = transport.transport._recv
+
+    async def receive_sound() -> bytes:
+        while True:
+            data: bytes = await receive()
+            if 0 < len(data) <= _MAX_RECEIVED:
+                return data
+
+    transport.transport._recv = receive_sound
 
 
 def _h264_only(capabilities: Sequence[Any]) -> list[Any]:
@@ -193,6 +229,7 @@ class UpstreamPeer:
         if self._payload_type is None:
             raise NotNegotiable("no H.264 in the answer")
         transport: Any = receiver.transport
+        _pass_over_noise(transport)
         to_receiver = transport._handle_rtp_data
 
         async def tap(data: bytes, arrival_time_ms: int) -> None:
@@ -316,6 +353,7 @@ class ViewerPeer:
         async def nothing(data: bytes, arrival_time_ms: int) -> None:
             """A viewer has nothing to send to us."""
 
+        _pass_over_noise(transport)
         transport._handle_rtcp_data = feedback
         transport._handle_rtp_data = nothing
         sender._send_rtcp = send_report

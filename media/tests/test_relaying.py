@@ -20,11 +20,13 @@ from asgiref.sync import sync_to_async
 
 from accounts.models import AuditEntry, Membership
 from accounts.services import client_for
+from accounts.unlinking import disconnect
 from devices.models import Device
 from devices.services import record_connectivity, sync_devices
 from media import live, relaying
 from media.models import LiveSession
 from media.tasks import close_session
+from media.watchers import end_unentitled
 from tests.support.cast import TenantCast
 from tests.support.sandbox_process import SandboxProcess
 
@@ -257,6 +259,28 @@ async def test_a_viewing_ended_in_the_database_ends_the_picture(
     )
     await until(lambda: ada.peer.connectionState == "closed", timeout_s=5, what="the viewer's end")
     await until(lambda: none_open(sandbox), timeout_s=5, what="the end at Ring")
+
+
+@pytest.mark.parametrize("way", ["signed out", "no member any more", "unlinked"])
+async def test_a_right_that_ends_ends_the_picture_and_the_session_at_ring(
+    sandbox: SandboxProcess, battery: Device, cast: TenantCast, viewer: Any, way: str
+) -> None:
+    ada = viewer(cast.ada, battery)
+    await ada.watch()
+    await until(lambda: ada.pictures > 3)
+    assert await open_at_ring(sandbox) == 1
+
+    if way == "signed out":
+        await sync_to_async(ada.http.logout)()
+    elif way == "no member any more":
+        await Membership.objects.filter(pk=cast.ada.pk).adelete()
+    else:
+        await sync_to_async(disconnect)(account=cast.ada_account, actor=cast.ada.user, now=timezone.now())
+    if way != "unlinked":
+        await sync_to_async(end_unentitled)(now=timezone.now())  # what a worker does every two seconds
+    await until(lambda: none_open(sandbox), timeout_s=5, what="the end at Ring")
+    await until(lambda: relaying.relay().standing() == ([], []), timeout_s=5, what="the relay being idle")
+    await until(lambda: ada.peer.connectionState == "closed", timeout_s=5, what="the viewer's end")
 
 
 async def test_what_a_dead_process_left_is_ended_by_the_sweep(

@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from itertools import pairwise
+from contextlib import AsyncExitStack
+from itertools import pairwise, takewhile
 from typing import Any
 
 import pytest
 
 from media.relay.camera import REGULAR_REPORTS, Camera
+from media.relay.rtp import begins_keyframe
 from media.relay.terms import Network, UpstreamRefused, ViewerRefused
-from media.relay.tests.cameras import FRAME_RATE, FakeRing, until, watching
+from media.relay.tests.cameras import FRAME_RATE, FakeRing, Watcher, until, watching
+from tests.support.lossy_path import LossyPath
+
+RUSH, AT_ONCE = 100, 50
 
 
 @pytest.fixture
@@ -152,6 +157,41 @@ async def test_packets_lost_on_the_way_to_a_viewer_are_sent_again(camera: Camera
         await until(lambda: len(viewer.greys) > 20, what="the picture going on")
 
 
+async def test_a_path_that_loses_two_percent_costs_no_picture(camera: Camera) -> None:
+    """Each loss is repaired; what is sent again gets through, because aiortc, unlike a browser, asks once only."""
+    payload_type = 0
+
+    def is_picture(datagram: bytes, is_to_viewer: bool) -> bool:
+        return is_to_viewer and 127 < datagram[0] < 192 and datagram[1] & 0x7F == payload_type
+
+    with LossyPath(percent=2, seed=11, may_lose=is_picture) as path:
+
+        async def join(offer: str) -> str:
+            return path.answer(await camera.join(1, path.offer(offer)))
+
+        async with watching(join) as viewer:
+            await until(lambda: len(viewer.greys) > 3, what="a picture")
+            codecs = {codec.payloadType: codec.name for codec in viewer.transceiver._codecs}
+            payload_type = viewer.transceiver._codecs[0].payloadType
+            await until(lambda: len(path.lost) >= 6, timeout_s=60, what="six losses")
+            payload_type = 0  # what was lost may be the newest: let there be a newer one
+            lost = {int.from_bytes(datagram[2:4]) for datagram in path.lost}
+
+            def came() -> set[int]:
+                again = {
+                    int.from_bytes(packet.payload[:2])
+                    for packet in viewer.packets
+                    if codecs[packet.payload_type] == "rtx"
+                }
+                return again | set(viewer.numbers)
+
+            await until(lambda: lost <= came(), what="every loss repaired")
+            numbers = came()
+            assert numbers == set(range(min(numbers), max(numbers) + 1)), "nothing is missing"
+            seen = len(viewer.greys)
+            await until(lambda: len(viewer.greys) > seen + 10, what="the picture going on")
+
+
 async def test_a_viewer_who_goes_is_noticed_and_the_last_one_ends_the_session(
     camera: Camera, ring: FakeRing
 ) -> None:
@@ -224,3 +264,45 @@ async def test_an_offer_without_our_codec_is_refused_and_leaves_nothing(
         async with watching(only_vp8):
             pass
     assert not camera.viewer_ids
+
+
+async def test_a_rush_of_viewers_all_get_a_whole_picture(ring: FakeRing) -> None:
+    """Fifty at a time, as `make bench` does with five hundred; a picture is whole from its keyframe's first packet on."""
+    camera = Camera("door", upstreams=ring, network=Network(on_loopback=True), on_end=lambda _: None)
+
+    def has_picture(viewer: Watcher) -> bool:
+        pictures = [
+            packet
+            for packet in viewer.packets
+            if packet.payload_type == viewer.transceiver._codecs[0].payloadType
+        ]
+        whole = list(takewhile(lambda packet: packet.timestamp == pictures[0].timestamp, pictures))
+        numbers = [packet.sequence_number for packet in whole]
+        return (
+            bool(whole)
+            and begins_keyframe(whole[0].payload)
+            and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+            and bool(whole[-1].marker)
+        )
+
+    async with AsyncExitStack() as everybody:
+        for batch in range(RUSH // AT_ONCE):
+            viewers = [Watcher() for _ in range(AT_ONCE)]
+            for viewer in viewers:
+                everybody.push_async_callback(viewer.close)
+
+            async def join(viewer: Watcher, viewer_id: int) -> None:
+                await viewer.accept(await camera.join(viewer_id, await viewer.offer()), decode=False)
+
+            ids = range(batch * AT_ONCE, (batch + 1) * AT_ONCE)
+            await asyncio.gather(*(join(viewer, each) for viewer, each in zip(viewers, ids, strict=True)))
+            await until(
+                lambda viewers=viewers: all(map(has_picture, viewers)),  # type: ignore[misc]
+                timeout_s=60,
+                what="a picture for everybody",
+            )
+        assert len(camera.viewer_ids) == RUSH and ring.gone == {}
+        assert ring.most_open == 1
+    camera.end("closed")
+    await camera.closed()
+    assert not ring.sessions
