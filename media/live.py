@@ -27,6 +27,7 @@ from devices.tasks import sync_one_device
 from devices.words import PRIVACY_ZONES
 from media.clips import NoVideo, choose_component
 from media.models import LiveSession
+from media.sdp import has_video
 from portal.work import backoff, take
 from ring.client import RingClient
 from ring.config import RingConfig
@@ -151,6 +152,14 @@ def open_at_ring(session: LiveSession, *, offer_sdp: str) -> OpenedSession:
             upstream = client.start_session(
                 device.ring_id, offer_sdp=offer_sdp, component_id=component_id or None
             )
+            if not has_video(upstream.answer_sdp):
+                _close_unseen(session, url=upstream.url, client=client)
+                raise LiveRefused(
+                    "This camera sends a kind of video that cannot be played here. "
+                    "Look at it in the Ring app, or set it to H.264 there if it lets you.",
+                    reason="codec",
+                    status=422,
+                )
             session = _complete(session, url=upstream.url, client=client)
     except (RingError, NotSetUp) as error:
         mark_failed(session, error=type(error).__name__)
@@ -186,6 +195,17 @@ def _complete(session: LiveSession, *, url: str, client: RingClient) -> LiveSess
             "The camera was taken away while the picture was being opened.", reason=row.end_reason, status=409
         )
     return row
+
+
+def _close_unseen(session: LiveSession, *, url: str, client: RingClient) -> None:
+    """End at Ring what brought no video, and say `failed` here."""
+    mark_failed(session, error="NoCommonCodec")
+    # It is open at Ring, unlike others that failed: due now, and again if Ring does not hear it.
+    row = LiveSession.objects.get(pk=session.pk)
+    row.upstream_url = url
+    row.next_attempt_at = timezone.now()
+    row.save(update_fields=["upstream_url", "next_attempt_at"])
+    close_upstream(session.pk, client=client)
 
 
 def _first_lease(session: LiveSession) -> timedelta:

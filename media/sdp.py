@@ -51,6 +51,13 @@ def check_offer(body: bytes) -> str:
     return text
 
 
+def has_video(answer_sdp: str) -> bool:
+    """Whether an answer accepts the video: a media line that is rejected has port 0 (RFC 3264 6)."""
+    return any(
+        line.startswith("m=video ") and not line.startswith("m=video 0 ") for line in answer_sdp.splitlines()
+    )
+
+
 def _sections(lines: list[str]) -> list[list[str]]:
     """The session's lines, then those of each media section, its `m=` line first."""
     sections: list[list[str]] = [[]]

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from sandbox.answers import Problem
 from sandbox.api import READ_ONLY_SCOPE
+from sandbox.behaviour import WrongBehaviour
 from sandbox.chaos import Chaos
 from sandbox.faults import Fault
 from sandbox.happenings import VIA
@@ -130,6 +131,8 @@ class Control:
             web.get("/control/requests", self.requests),
             web.delete("/control/requests", self.clear_requests),
             web.get("/control/sessions", self.sessions),
+            web.get("/control/live", self.live),
+            web.patch("/control/live", self.change_live),
             web.patch("/control/devices", self.device),
             web.post("/control/plan", self.plan),
             web.post("/control/subscriptions", self.begin_subscription),
@@ -335,6 +338,29 @@ class Control:
         await self.sandbox.happenings.change_device(account, key, changes)
         return _done()
 
+    async def live(self, request: web.Request) -> web.Response:
+        """The behaviour of every camera for which one was ordered."""
+        return web.json_response(
+            [
+                {"account": account, "device": device, **asdict(behaviour)}
+                for (account, device), behaviour in self.sandbox.media.behaviours.items()
+            ]
+        )
+
+    async def change_live(self, request: web.Request) -> web.Response:
+        """How a camera behaves while watched; null takes a field back."""
+        body = await Body.of(request)
+        account = self._account(body)
+        key = self._device_key(account, body.text("device"))
+        if not self.world.accounts[account].devices[key].has_video:
+            raise Problem(400, "device must be a camera or doorbell.")
+        behaviour = self.sandbox.media.behaviour(account, key)
+        try:
+            behaviour.change({k: v for k, v in body.fields.items() if k not in {"account", "device"}})
+        except WrongBehaviour as error:
+            raise Problem(400, str(error)) from None
+        return web.json_response(asdict(behaviour))
+
     async def plan(self, request: web.Request) -> web.Response:
         body = await Body.of(request)
         account = self.world.accounts[self._account(body)]
@@ -401,7 +427,7 @@ class Control:
         return _done()
 
     async def sessions(self, request: web.Request) -> web.Response:
-        return web.json_response([asdict(entry) for entry in self.sandbox.media.ledger.values()])
+        return web.json_response(self.sandbox.media.ledger_rows())
 
     # --- faults and knobs ---
 
@@ -409,7 +435,12 @@ class Control:
         return web.json_response([asdict(fault) for fault in self.sandbox.faults.waiting])
 
     async def add_fault(self, request: web.Request) -> web.Response:
-        self.sandbox.faults.add((await Body.of(request)).build(Fault))
+        body = await Body.of(request)
+        account = self._account(body)
+        body.fields.pop("account", None)
+        if "device" in body:
+            body.fields["device"] = f"{account}/{self._device_key(account, body.text('device'))}"
+        self.sandbox.faults.add(body.build(Fault))
         return _done(201)
 
     async def clear_faults(self, request: web.Request) -> web.Response:

@@ -74,6 +74,22 @@ def set_up_x264(
     }
 
 
+# The names of H.264 profiles as a stream's parameter set bears them (ITU-T H.264 7.3.2.1.1): profile, constraints, level.
+# x264 calls a plain stream baseline; only what uses its tools becomes high.
+HIGH_TOOLS: Final = "8x8dct=1:cabac=1"
+_PARAMETER_SET: Final = b"\x00\x00\x01\x67"
+_NAMED_BASELINE: Final = frozenset({"42001f", "42e01f"})
+
+
+def name_profile(picture: bytes, profile: str) -> bytes:
+    """The Annex B picture with `profile` (profile-level-id) in its sequence parameter set, if it has one."""
+    at = picture.find(_PARAMETER_SET)
+    if at < 0:
+        return picture
+    at += len(_PARAMETER_SET)
+    return picture[:at] + bytes.fromhex(profile) + picture[at + 3 :]
+
+
 class Watcher:
     """
     One session's mailbox of encoded pictures. Made, read and closed in one event loop; filled from the
@@ -134,11 +150,12 @@ class LiveFeed:
     Use `hold()` to get it and `release()` once per `hold()`; the last release ends the thread.
     """
 
-    _feeds: Final[dict[CameraView, LiveFeed]] = {}
+    _feeds: Final[dict[tuple[CameraView, str], LiveFeed]] = {}
     _feeds_lock: Final = threading.Lock()
 
-    def __init__(self, camera: CameraView) -> None:
+    def __init__(self, camera: CameraView, profile: str = "") -> None:
         self.camera = camera
+        self.profile = profile
         self._holders = 0
         self._watchers: tuple[Watcher, ...] = ()
         self._watchers_lock = threading.Lock()
@@ -148,12 +165,12 @@ class LiveFeed:
         self._thread = threading.Thread(target=self._run, name=f"sandbox-camera-{camera.kind}", daemon=True)
 
     @classmethod
-    def hold(cls, camera: CameraView) -> LiveFeed:
-        """The running feed of this camera, started if nobody holds it yet. Does not block."""
+    def hold(cls, camera: CameraView, profile: str = "") -> LiveFeed:
+        """The running feed of this camera in this H.264 profile, started if nobody holds it yet. Does not block."""
         with cls._feeds_lock:
-            feed = cls._feeds.get(camera)
+            feed = cls._feeds.get((camera, profile))
             if feed is None:
-                feed = cls._feeds[camera] = cls(camera)
+                feed = cls._feeds[camera, profile] = cls(camera, profile)
                 feed._thread.start()
             feed._holders += 1
             return feed
@@ -169,7 +186,7 @@ class LiveFeed:
         with self._feeds_lock:
             self._holders -= 1
             if self._holders == 0:
-                del self._feeds[self.camera]
+                del self._feeds[self.camera, self.profile]
                 self._stopping.set()
 
     def watch(self) -> Watcher:
@@ -195,6 +212,9 @@ class LiveFeed:
         set_up_x264(
             codec, width=LIVE_WIDTH, height=LIVE_HEIGHT, frame_rate=LIVE_FRAME_RATE, options=LIVE_OPTIONS
         )
+        if self.profile.startswith("64"):
+            tools = f"{codec.options['x264-params']}:{HIGH_TOOLS}"
+            codec.options = {**codec.options, "profile": "high", "x264-params": tools}
         scene = Scene(self.camera, LIVE_WIDTH, LIVE_HEIGHT)
         started_s = time.monotonic()
         last_keyframe_s = 0.0
@@ -214,6 +234,8 @@ class LiveFeed:
             for packet in codec.encode(frame):
                 if packet.is_keyframe:
                     last_keyframe_s = now_s
+                    if self.profile in _NAMED_BASELINE:
+                        packet.update(name_profile(bytes(packet), self.profile))
                 for watcher in self._watchers:
                     if not watcher.deliver(packet):
                         self.remove(watcher)

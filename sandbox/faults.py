@@ -45,6 +45,8 @@ class Fault:
     times: int = 1
     delay_s: float = 0.0
     retry_after: int | None = None
+    # Of the route whep: only this camera, as `account/key`; empty for all.
+    device: str = ""
 
 
 @dataclass
@@ -59,15 +61,21 @@ class Faults:
             raise Problem(400, f"route must be one of {', '.join(ROUTES)}.")
         if fault.kind not in KINDS:
             raise Problem(400, f"kind must be one of {', '.join(KINDS)}.")
+        if fault.device and fault.route != "whep":
+            raise Problem(400, "device goes with the route whep only.")
+        if not 400 <= fault.status <= 599 and fault.kind == "status":
+            raise Problem(400, "status must be 400 to 599.")
         self.waiting.append(fault)
 
-    async def apply(self, route: str) -> None:
+    async def apply(self, route: str, device: str = "") -> None:
         """
-        Suffer the first fault of this route, if any: raises Problem or HtmlAnswer, or only takes its time.
+        Suffer the first fault of this route (and `device`, as `account/key`), if any: raises Problem or HtmlAnswer, or only takes its time.
 
         The kinds that carry the order out are left to `take_spoiled`.
         """
-        fault = next((fault for fault in self.waiting if fault.route == route), None)
+        fault = next(
+            (fault for fault in self.waiting if (fault.route, fault.device) == (route, device)), None
+        )
         if fault is None:
             return
         if fault.times > 0:

@@ -7,18 +7,19 @@ import os
 import secrets
 import tempfile
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeGuard
 from urllib.parse import urlencode
 
 from aiohttp import web
 
 from sandbox.answers import Problem
+from sandbox.behaviour import PEER_SILENT_S, Behaviour
 from sandbox.footage import render_image, write_clip
 from sandbox.scene import CameraView
-from sandbox.whep import LiveSession, OfferRejected
+from sandbox.whep import LiveSession, OfferRejected, reject_all
 
 if TYPE_CHECKING:
     from sandbox.server import Sandbox
@@ -32,6 +33,7 @@ EVENT_BEFORE_MS, EVENT_AFTER_MS = 5_000, 25_000
 ONE_USE_MS = 60_000  # fetches closer together than this are one entry of the history
 URL_LIFETIME_S = 60
 LEDGER_LENGTH = 1000
+CAP_GRACE_S = 2.0  # the end of a session takes a moment
 FORCEABLE = ("206", "416", "422", "425", "503", "direct200")
 PIECE_BYTES = 256 * 1024
 DEFAULT_WIDTH, DEFAULT_HEIGHT, DEFAULT_FRAME_RATE = 1280, 720, 15
@@ -66,13 +68,26 @@ class LedgerEntry:
     device: str
     component_id: str | None
     opened_ms: int
+    cap_s: float
     ended_ms: int | None = None
     end_reason: str = ""
+    # A session that the partner ended itself, or that Ring took away: everything else was forgotten.
+    FORGOTTEN: ClassVar = frozenset({"cap", "peer gone", "never connected"})
+
+    @property
+    def is_forgotten(self) -> bool:
+        return self.end_reason in self.FORGOTTEN
 
 
 def _is_whole(value: object) -> TypeGuard[int]:
     """A number without fraction; JSON's true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _answered(answer_sdp: str, location: str) -> web.Response:
+    return web.Response(
+        status=201, text=answer_sdp, content_type="application/sdp", headers={"Location": location}
+    )
 
 
 class MediaApi:
@@ -83,6 +98,7 @@ class MediaApi:
         self.world = sandbox.world
         self.sessions: dict[str, LiveSession] = {}
         self.ledger: dict[str, LedgerEntry] = {}
+        self.behaviours: dict[tuple[str, str], Behaviour] = {}
         self.downloads: dict[str, Download] = {}
         self._on_demand: dict[str, Event] = {}
         self._last_use: dict[tuple[str, str, str], Event] = {}
@@ -111,37 +127,77 @@ class MediaApi:
             raise Problem(400, "This device has no camera.")
         if not device.online:
             raise Problem(503, "Device is currently offline", title="Device Unavailable")
+        await self.sandbox.faults.apply("whep", f"{integration.account}/{device.key}")
         offer = await request.text()
+        behaviour = self.behaviour(integration.account, device.key)
+        cap_s = device.session_cap_s if behaviour.cap_s is None else behaviour.cap_s
         session_id = secrets.token_urlsafe(24)
 
         def ended(session: LiveSession, reason: str) -> None:
             self._ended(session_id, reason)
 
+        location = f"{self.sandbox.url}{request.path}/{session_id}"
+        entry = LedgerEntry(
+            session_id,
+            integration.client_id,
+            integration.account,
+            device.key,
+            component,
+            self.world.now_ms(),
+            cap_s,
+        )
         try:
+            if behaviour.codec == "hevc":
+                answer = reject_all(offer)
+                self.ledger[session_id] = entry
+                self._ended(session_id, "no common codec")
+                return _answered(answer, location)
             session = await LiveSession.open(
                 offer_sdp=offer,
                 camera=self.camera(integration, device, component),
-                cap_s=device.session_cap_s,
+                cap_s=cap_s,
                 on_end=ended,
+                behaviour=behaviour,
             )
         except OfferRejected as error:
             raise Problem(400, str(error)) from None
         self.sessions[session_id] = session
-        self.ledger[session_id] = LedgerEntry(
-            session_id, integration.client_id, integration.account, device.key, component, self.world.now_ms()
-        )
+        self.ledger[session_id] = entry
         self._on_demand[session_id] = self.sandbox.happenings.record(
             integration.account, device.key, "on_demand", length_ms=None, by=integration.client_id
         )
         while len(self.ledger) > LEDGER_LENGTH:
             del self.ledger[next(iter(self.ledger))]
-        location = f"{self.sandbox.url}{request.path}/{session_id}"
-        return web.Response(
-            status=201,
-            text=session.answer_sdp,
-            content_type="application/sdp",
-            headers={"Location": location},
-        )
+        return _answered(session.answer_sdp, location)
+
+    def behaviour(self, account: str, device: str) -> Behaviour:
+        """What this camera does while watched; one object for all its sessions, so that a change reaches them."""
+        return self.behaviours.setdefault((account, device), Behaviour())
+
+    def ledger_rows(self) -> list[dict[str, Any]]:
+        """
+        Every session with `open`, `leak` (words; empty where nothing is wrong), `forgotten` (it ended without a DELETE)
+        and, of open ones, `peer_silent_s` and how many packets were `sent` and `withheld`.
+        """
+        return [self._ledger_row(entry) for entry in self.ledger.values()]
+
+    def _ledger_row(self, entry: LedgerEntry) -> dict[str, Any]:
+        row = {**asdict(entry), "open": entry.ended_ms is None, "leak": "", "forgotten": entry.is_forgotten}
+        session = self.sessions.get(entry.id)
+        if session is None:
+            return row
+        age_s = (datetime.now(UTC) - session.opened_at).total_seconds()
+        silent_s = session.line.silent_s
+        if age_s > entry.cap_s + CAP_GRACE_S:
+            row["leak"] = "past its cap"
+        elif (silent_s if silent_s is not None else age_s) > PEER_SILENT_S:
+            row["leak"] = "never connected" if silent_s is None else "peer gone"
+        return {
+            **row,
+            "peer_silent_s": silent_s,
+            "sent": session.line.sent,
+            "withheld": session.line.withheld,
+        }
 
     async def close_session(self, request: web.Request) -> web.Response:
         await self.sandbox.faults.apply("whep.delete")
@@ -421,6 +477,7 @@ class MediaApi:
 
     def forget(self) -> None:
         """Forget addresses and the ledger, at a reset; live sessions are closed before."""
+        self.behaviours.clear()
         self.downloads.clear()
         self.ledger.clear()
         self._last_use.clear()

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -59,6 +59,14 @@ STATUS_WORDS = {
     "completed": "Active",
     "removed": "Removed",
 }
+
+
+def _session_end(row: dict[str, Any]) -> str:
+    """How a live session ended; what was not ended by the partner, or is open and should not be, stands out."""
+    words = escape(row["leak"] or row["end_reason"])
+    if row["leak"]:
+        return f"<strong>LEAK: {words}</strong>"
+    return f"<strong>{words}: no DELETE</strong>" if row["forgotten"] else words
 
 
 def _table(heads: tuple[str, ...], rows: str, empty: str) -> str:
@@ -347,8 +355,9 @@ class Pages:
             for r in list(self.sandbox.requests)[-40:][::-1]
         )
         sessions = "".join(
-            f"<tr><td>{self._clock(s.opened_ms)}</td><td>{escape(s.device)}</td><td>{escape(s.end_reason) if s.ended_ms else 'open'}</td></tr>"
-            for s in list(self.sandbox.media.ledger.values())[-20:][::-1]
+            f"<tr data-testid=live-session><td>{self._clock(s['opened_ms'])}</td><td>{escape(s['device'])}</td><td>{escape(s['client_id'])}, {escape(s['account'])}</td>"
+            f"<td>{s['cap_s']:g} s</td><td>{'open' if s['open'] else self._clock(s['ended_ms'])}</td><td>{_session_end(s)}</td></tr>"
+            for s in self.sandbox.media.ledger_rows()[-40:][::-1]
         )
         given_up = [d for d in self._newest(None) if d.state == "dead"]
         dead = self._delivery_rows(given_up[:40], "No webhook was given up.", replay=True)
@@ -366,7 +375,7 @@ class Pages:
             + (f'<p class="note">{waiting} ordered faults wait for their route.</p>' if waiting else "")
             + f"<h2>Dead letters</h2>{dead}"
             f"<h2>Deliveries</h2>{self._delivery_rows(self._newest(None)[:40], 'Nothing was sent yet.', replay=True)}"
-            f"<h2>Live sessions</h2>{_table(('Opened', 'Device', 'Ended'), sessions, 'Nobody watched yet.')}"
+            f"<h2>Live sessions</h2>{_table(('Opened', 'Device', 'For', 'Cap', 'Ended', 'How'), sessions, 'Nobody watched yet.')}"
             f"<h2>Requests</h2>{_table(('Time', 'Method', 'Path', 'Answer', 'Auth'), requests, 'Nobody asked yet.')}"
         )
         return self._page("Developer", body, None, "developer")

@@ -2,7 +2,7 @@
 The far end of a WHEP session: a camera that answers an offer and sends real H.264 until its time is up.
 
 Source: contract 10.1 and 17.2 (8). The answer is `sendonly`, H.264 with packetization mode 1; audio is
-answered `inactive` (the simulated cameras have no microphone). Nothing here is process-wide except the
+answered `inactive`, unless the camera's behaviour gives it a microphone. Nothing here is process-wide except the
 table of running encoders in `LiveFeed`: what differs from stock aiortc is set on single objects.
 """
 
@@ -26,7 +26,9 @@ from aiortc import (
 from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError
 
+from sandbox.behaviour import Behaviour, Line
 from sandbox.encoder import LiveFeed, Watcher
+from sandbox.room_tone import RoomTone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +47,9 @@ LOOPBACK: Final = "127.0.0.1"
 # x264's baseline stream is constrained baseline, which every decoder of either plays.
 PROFILES: Final = ("42001f", "42e01f")
 
+# A profile that aiortc does not know, so does not choose.
+UNANSWERED_PROFILE: Final = "4d001f"
+
 _DIRECTIONS: Final = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 _H264_MODE_1: Final = re.compile(r"^a=fmtp:(?P<payload>\d+) (?=[^\r\n]*packetization-mode=1)", re.MULTILINE)
 _PROFILE: Final = re.compile(r"(?<=profile-level-id=)(?P<profile>[0-9a-f]{6})", re.IGNORECASE)
@@ -62,7 +67,7 @@ class _Offer:
     renamed_profile: str | None
 
     @classmethod
-    def check(cls, text: str) -> _Offer:
+    def check(cls, text: str, profile: str = "") -> _Offer:
         """Raise OfferRejected for what a real camera would refuse; else what aiortc needs to see."""
         if not text.startswith("v="):
             raise OfferRejected("the body is not SDP: it must start with v=")
@@ -79,7 +84,26 @@ class _Offer:
         # needless: the browser's own checks tell us the address. For the same reason the candidates we know
         # are never the last ones, else ICE gives up before those checks arrive.
         lines = [line for line in text.splitlines() if not _is_unwanted_candidate(line)]
-        return cls._with_known_profile("\r\n".join(lines) + "\r\n")
+        fitted = "\r\n".join(lines) + "\r\n"
+        return cls._of_profile(fitted, profile) if profile else cls._with_known_profile(fitted)
+
+    @classmethod
+    def _of_profile(cls, sdp: str, profile: str) -> _Offer:
+        """
+        Leave of the offered H.264 only what fits a camera of this one profile: the same, else the first with mode 1, for
+        a camera with one encoder answers what it has. aiortc knows the baseline names only: so is the chosen one named.
+        """
+        lines = sdp.splitlines()
+        offered = [line for line in lines if _H264_MODE_1.match(line) and _PROFILE.search(line)]
+        same = [line for line in offered if f"={profile}" in line.lower()]
+        chosen = next(iter(same or offered), "")
+        renamed = [
+            _PROFILE.sub(PROFILES[0] if line == chosen else UNANSWERED_PROFILE, line)
+            if line.startswith("a=fmtp:")
+            else line
+            for line in lines
+        ]
+        return cls("\r\n".join(renamed) + "\r\n", renamed_profile=profile)
 
     @classmethod
     def _with_known_profile(cls, sdp: str) -> _Offer:
@@ -135,14 +159,18 @@ class LiveSession:
     exactly once, after the connection is closed.
     """
 
-    def __init__(self, *, camera: CameraView, on_end: Callable[[LiveSession, str], None]) -> None:
+    def __init__(
+        self, *, camera: CameraView, on_end: Callable[[LiveSession, str], None], behaviour: Behaviour
+    ) -> None:
         self.camera = camera
+        self.behaviour = behaviour
+        self.line = Line(behaviour)
         self.opened_at = datetime.now(UTC)
         self.answer_sdp = ""
         self._on_end = on_end
         self._ending: asyncio.Task[None] | None = None
         self._timers: list[asyncio.TimerHandle] = []
-        self._feed = LiveFeed.hold(camera)
+        self._feed = LiveFeed.hold(camera, behaviour.profile)
         self._peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._connected = False
 
@@ -154,6 +182,7 @@ class LiveSession:
         camera: CameraView,
         cap_s: float,
         on_end: Callable[[LiveSession, str], None],
+        behaviour: Behaviour | None = None,
     ) -> LiveSession:
         """
         Answer a complete offer and start sending as soon as the peer connects.
@@ -161,8 +190,9 @@ class LiveSession:
         Returns within a few tens of milliseconds: nothing is asked of any server. `cap_s` (seconds) counts
         from now. Raises OfferRejected, and then nothing is left running and `on_end` is not called.
         """
-        offer = _Offer.check(offer_sdp)
-        session = cls(camera=camera, on_end=on_end)
+        behaviour = behaviour or Behaviour()
+        offer = _Offer.check(offer_sdp, behaviour.profile)
+        session = cls(camera=camera, on_end=on_end, behaviour=behaviour)
         try:
             session.answer_sdp = await session._answer(offer)
         except BaseException:
@@ -185,6 +215,10 @@ class LiveSession:
 
     async def _answer(self, offer: _Offer) -> str:
         video = self._peer.addTransceiver(CameraTrack(self._feed), direction="sendonly")
+        if self.behaviour.audio and "\nm=audio " in offer.sdp:
+            audio = self._peer.addTransceiver(RoomTone(), direction="sendonly")
+            opus = [c for c in RTCRtpSender.getCapabilities("audio").codecs if c.mimeType == "audio/opus"]
+            audio.setCodecPreferences(opus)
         # Before setRemoteDescription, else the offer's first codec wins, and that is VP8.
         capabilities = RTCRtpSender.getCapabilities("video").codecs
         video.setCodecPreferences(
@@ -199,6 +233,8 @@ class LiveSession:
             await self._peer.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
             gather_on_loopback_too(self._peer)
             await self._peer.setLocalDescription()
+            for transport in {t.sender.transport for t in self._peer.getTransceivers()}:
+                self.line.put_on(transport)
         except OperationError as error:
             raise OfferRejected("no codec in common: offer H.264 with packetization-mode=1") from error
         except (ValueError, LookupError, AttributeError, AssertionError, InvalidStateError) as error:
@@ -209,6 +245,8 @@ class LiveSession:
     def _connection_changed(self) -> None:
         state = self._peer.connectionState
         if state == "connected":
+            if not self._connected:
+                self.line.connected()
             self._connected = True
         elif state in ("failed", "closed"):
             self._end("peer gone" if self._connected else "never connected")
@@ -231,6 +269,21 @@ class LiveSession:
             self._feed.release()
             logger.info("Live session ended. kind=%s reason=%s", self.camera.kind, reason)
             self._on_end(self, reason)
+
+
+def reject_all(offer_sdp: str) -> str:
+    """
+    The answer of an endpoint without any of the offered codecs: every media line with port 0 (RFC 3264 6).
+
+    Raises OfferRejected for an offer that no camera would answer.
+    """
+    _Offer.check(offer_sdp)
+    lines = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0"]
+    for section in _sections(offer_sdp)[1:]:
+        kind, _port, *rest = section[0].split()
+        lines += [" ".join([kind, "0", *rest]), "c=IN IP4 0.0.0.0", "a=inactive"]
+        lines += [line for line in section if line.startswith("a=mid:")]
+    return "\r\n".join(lines) + "\r\n"
 
 
 class CameraTrack(MediaStreamTrack):

@@ -334,3 +334,73 @@ async def test_what_ring_refuses_reaches_the_viewer_of_the_relay_in_words(
     refused = await viewer(cast.ada, battery).watch()
     assert (refused.status_code, refused.json()["reason"]) == (HTTPStatus.SERVICE_UNAVAILABLE, "busy")
     assert {row.end_reason async for row in LiveSession.objects.all()} == {"failed"}
+
+
+async def order(sandbox: SandboxProcess, method: str, path: str, **fields: Any) -> None:
+    await sync_to_async(sandbox.control)(method, path, {"device": "Driveway", **fields})
+
+
+@pytest.fixture
+def unspoilt(sandbox: SandboxProcess) -> Iterator[None]:
+    """What was ordered of the camera is taken back, for the sandbox serves the whole module."""
+    yield
+    back = dict.fromkeys(("cap_s", "stall_after_s", "loss_percent", "profile", "codec"))
+    sandbox.control("PATCH", "/live", {"device": "Driveway", **back})
+    sandbox.control("DELETE", "/faults")
+
+
+@pytest.mark.parametrize("path", ["relay", "direct"])
+async def test_a_camera_whose_video_nobody_here_plays_is_refused_in_words_and_left_alone(
+    sandbox: SandboxProcess, wired: Device, cast: TenantCast, viewer: Any, unspoilt: None, path: str
+) -> None:
+    await order(sandbox, "PATCH", "/live", codec="hevc")
+
+    refused = await viewer(cast.ada, wired).watch(f"?path={path}")
+
+    assert (refused.status_code, refused.json()["reason"]) == (HTTPStatus.UNPROCESSABLE_ENTITY, "codec")
+    assert "Ring app" in refused.json()["detail"]
+    assert await none_open(sandbox)
+    assert {row.end_reason async for row in LiveSession.objects.all()} == {"failed"}
+
+
+async def test_a_silent_session_is_replaced_and_the_picture_goes_on(
+    sandbox: SandboxProcess, wired: Device, cast: TenantCast, viewer: Any, unspoilt: None
+) -> None:
+    await order(sandbox, "PATCH", "/live", stall_after_s=3)  # each session, so each has a few pictures
+    one = viewer(cast.ada, wired)
+    await one.watch("?path=relay")
+    await until(lambda: one.pictures > 5, what="a picture")
+    [first] = await sync_to_async(ledger)(sandbox)
+
+    async def is_replaced() -> bool:
+        return first["id"] not in {entry["id"] for entry in await sync_to_async(ledger)(sandbox)}
+
+    await until(is_replaced, what="the end of the silent session")
+    before = one.pictures
+    await until(lambda: one.pictures > before + 5, what="the picture again")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_pause_that_ring_asks_for_is_passed_on(
+    sandbox: SandboxProcess, wired: Device, cast: TenantCast, viewer: Any, unspoilt: None, status: int
+) -> None:
+    await order(
+        sandbox, "POST", "/faults", route="whep", kind="status", status=status, retry_after=17, times=-1
+    )
+
+    refused = await viewer(cast.ada, wired).watch("?path=relay")
+
+    assert refused.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert int(refused["Retry-After"]) >= 17
+    assert await none_open(sandbox)
+
+
+async def test_a_high_profile_camera_is_seen_through_the_relay(
+    sandbox: SandboxProcess, wired: Device, cast: TenantCast, viewer: Any, unspoilt: None
+) -> None:
+    await order(sandbox, "PATCH", "/live", profile="64001f")
+    one = viewer(cast.ada, wired)
+
+    assert (await one.watch("?path=relay")).status_code == HTTPStatus.CREATED
+
+    await until(lambda: one.pictures > 5, what="a picture")

@@ -19,7 +19,7 @@ const CHECK_MS = 5000;
 const HIDDEN_MS = 20_000;
 const LAST_SECONDS = 15;
 // Trying again by itself would not change these.
-const FINAL = new Set(["offline", "forbidden", "removed", "link_again", "not_set_up", "no_video", "rejected", "budget", "csrf", "unauthorized", "unlinked", "privacy", "privacy_zones", "access", "not_granted"]);
+const FINAL = new Set(["offline", "forbidden", "removed", "link_again", "not_set_up", "no_video", "codec", "rejected", "budget", "csrf", "unauthorized", "unlinked", "privacy", "privacy_zones", "access", "not_granted"]);
 const ENDINGS = {
   closed: "Ended.",
   hidden: "Paused while this page was in the background.",
