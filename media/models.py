@@ -1,7 +1,7 @@
 """Live sessions, clips and still pictures of devices."""
 
 from pathlib import PurePosixPath
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -11,6 +11,9 @@ from devices.grants import Capability, OfDeviceQuerySet, permitted
 from portal.fields import EncryptedTextField
 from portal.tenancy import TenantOwned, Viewer
 from portal.work import Work
+
+if TYPE_CHECKING:
+    from devices.models import Device
 
 MAX_CLIP_MS = 900_000  # contract 11.3
 
@@ -49,6 +52,16 @@ class LiveSessionQuerySet(OfDeviceQuerySet):
 
     def open(self) -> Self:
         return self.filter(ended_at__isnull=True)
+
+    def of(self, device: "Device") -> Self:
+        """Who watched this device, newest first, with the names loaded; not whoever asked and saw nothing."""
+        return (
+            self.viewings()
+            .filter(device=device)
+            .exclude(end_reason=LiveSession.EndReason.FAILED)
+            .select_related("viewer", "api_token")
+            .order_by("-opened_at", "-pk")
+        )
 
 
 class LiveSession(TenantOwned, Work):

@@ -7,6 +7,7 @@ from media import settings_views, views, whep
 app_name = "media"
 urlpatterns = [
     path("live/", views.wall, name="wall"),
+    path("live/watching", views.watching, name="watching"),
     path("live/<uuid:device>/", views.watch, name="watch"),
     path("live/<uuid:device>/whep", whep.endpoint, name="whep"),
     path("live/<uuid:device>/whep/<uuid:session>", whep.session_resource, name="whep_session"),
@@ -20,6 +21,7 @@ urlpatterns = [
     path("clips/<uuid:clip>/delete", views.delete_clip, name="delete_clip"),
     path("devices/<uuid:device>/clip", views.request_device_clip, name="request_device_clip"),
     path("devices/<uuid:device>/picture", views.latest, name="latest_picture"),
+    path("devices/<uuid:device>/viewings/", views.viewings, name="viewings"),
     path("events/<uuid:event>/clip", views.request_event_clip, name="request_event_clip"),
     path("pictures/<uuid:picture>/", views.picture, name="picture"),
 ]
