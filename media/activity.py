@@ -30,7 +30,10 @@ def _watched(detail: Mapping[str, Any]) -> str:
 
 
 def _way(detail: Mapping[str, Any]) -> str:
-    return str(dict(LivePath.choices).get(str(detail.get("live_path")), "")).partition(":")[0].lower()
+    path = str(dict(LivePath.choices).get(str(detail.get("live_path")), "")).partition(":")[0].lower()
+    most = f"at most {detail['live_most']} at once" if "live_most" in detail else ""
+    on_wall = f"{detail['wall_most']} on a wall" if "wall_most" in detail else ""
+    return ", ".join(words for words in (path, most, on_wall) if words)
 
 
 def _length(detail: Mapping[str, Any]) -> str:
@@ -41,7 +44,7 @@ def _length(detail: Mapping[str, Any]) -> str:
 def register() -> None:
     name_things("device", _devices)
     name_things("clip", _clips)
-    say("tenant.live_path", "changed the way of live pictures", detail=_way)
+    say("tenant.live_path", "changed how live pictures come", detail=_way)
     say("live.started", "began to watch {thing} live")
     say("live.ended", "watched {thing} live", detail=_watched)
     say("clip.requested", "asked for {thing}", detail=_length)

@@ -128,6 +128,25 @@ def check_camera(device: Device, component_id: str, *, now: datetime) -> str:
     return component_id
 
 
+def check_room(device: Device, *, viewer: User | None) -> None:
+    """
+    See that not too many watch in this company already. Raises LiveRefused.
+
+    Whoever watches this camera already and changes over to another session takes no more room.
+    """
+    others = LiveSession.objects.for_tenant(device.tenant_id).viewings().open()
+    if viewer is not None:
+        others = others.exclude(viewer=viewer, device=device)
+    if others.count() >= device.tenant.live_most:
+        raise LiveRefused(
+            f"{device.tenant.live_most} live pictures are open in this company, and no more are allowed at once. "
+            "Try again when somebody has stopped.",
+            reason="full",
+            status=503,
+            retry_after_s=15,
+        )
+
+
 def battery_left_s(device: Device, *, now: datetime) -> float:
     """How long the battery of `device` may still send live video within 24 hours; endless on line power."""
     if device.is_battery_powered is not True:

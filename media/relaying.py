@@ -80,6 +80,7 @@ def watch(
     Not to be called inside a transaction.
     """
     component_id = live.check_camera(device, component_id, now=now)
+    live.check_room(device, viewer=viewer)
     chosen = path or _choose_path(device, component_id)
     opening = _open_relayed if chosen == Path.RELAY else live.open_session
     return opening(

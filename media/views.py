@@ -60,6 +60,7 @@ def wall(request: TenantRequest, tenant: str) -> HttpResponse:
         "tiles": tiles,
         "player_count": sum(not has_privacy_zones(camera) for camera, _, _ in tiles),
         "known_pictures": latest_pictures_for(holdings_of(request.membership), cameras),
+        "wall_most": request.tenant.wall_most,
         "known_watching": presence.watching(request.membership),
     }
     return render(request, "media/wall.html", context)

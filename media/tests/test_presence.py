@@ -10,10 +10,12 @@ from django.utils import timezone
 
 import pytest
 
-from accounts.models import ApiToken, Membership, Role, User
+from accounts.models import ApiToken, Membership, Role, Tenant, User
 from devices.grants import Grant
 from devices.models import Device
 from media.models import LiveSession
+from media.tests.conftest import OFFER, created, sessions_path
+from ring.tests.server import ScriptedServer
 from tests.support.cast import TenantCast, make_membership
 
 pytestmark = pytest.mark.django_db
@@ -156,3 +158,45 @@ def viewings_of(member: Membership, device: Device) -> str:
     answer = signed_in(member).get(reverse("media:viewings", args=[device.tenant.slug, device.public_id]))
     assert answer.status_code == HTTPStatus.OK
     return str(answer.content.decode())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_when_as_many_watch_as_the_company_allows_the_next_one_is_told(
+    cast: TenantCast, ring: ScriptedServer
+):
+    Tenant.objects.filter(pk=cast.tenant.pk).update(live_most=1)
+    begin(cast.ben_camera, cast.ben.user)
+    endpoint = reverse("media:whep", args=[cast.tenant.slug, cast.ada_camera.public_id])
+
+    answer = signed_in(cast.ada).post(endpoint, OFFER, content_type="application/sdp")
+
+    assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    assert answer.json()["reason"] == "full"
+    assert answer["Retry-After"] == "15"
+    assert not ring.received
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_changes_over_to_another_session_takes_no_more_room(cast: TenantCast, ring: ScriptedServer):
+    Tenant.objects.filter(pk=cast.tenant.pk).update(live_most=1)
+    begin(cast.ada_camera, cast.ada.user)
+    ring.script("POST", sessions_path(cast), created(ring, cast))
+    endpoint = reverse("media:whep", args=[cast.tenant.slug, cast.ada_camera.public_id]) + "?path=direct"
+
+    answer = signed_in(cast.ada).post(endpoint, OFFER, content_type="application/sdp")
+
+    assert answer.status_code == HTTPStatus.CREATED
+
+
+def test_an_admin_sets_how_many_may_watch_at_once(cast: TenantCast):
+    page = reverse("media:live_settings", args=[cast.tenant.slug])
+
+    saved = signed_in(cast.owner).post(page, {"live_path": "auto", "live_most": 9, "wall_most": 2})
+    refused = signed_in(cast.owner).post(page, {"live_path": "auto", "live_most": 0, "wall_most": 2})
+
+    assert saved.status_code == HTTPStatus.FOUND
+    assert refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+    tenant = Tenant.objects.get(pk=cast.tenant.pk)
+    assert (tenant.live_most, tenant.wall_most) == (9, 2)
+    wall = signed_in(cast.ada).get(reverse("media:wall", args=[cast.tenant.slug])).content.decode()
+    assert 'data-wall-most="2"' in wall
