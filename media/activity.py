@@ -7,7 +7,7 @@ from uuid import UUID
 from accounts.activity import name_things, say, seconds
 from accounts.models import LivePath, Tenant
 from devices.models import Device
-from media.models import Clip, LiveSession
+from media.models import Clip, LiveSession, Screen
 
 
 def _devices(tenant: Tenant, ids: Iterable[UUID]) -> dict[UUID, str]:
@@ -21,6 +21,11 @@ def _clips(tenant: Tenant, ids: Iterable[UUID]) -> dict[UUID, str]:
     return {
         public_id: f"a clip of {name}" for public_id, name in rows.values_list("public_id", "device__name")
     }
+
+
+def _screens(tenant: Tenant, ids: Iterable[UUID]) -> dict[UUID, str]:
+    rows = Screen.objects.for_tenant(tenant).filter(public_id__in=list(ids))
+    return {public_id: f"the screen “{name}”" for public_id, name in rows.values_list("public_id", "name")}
 
 
 def _watched(detail: Mapping[str, Any]) -> str:
@@ -44,6 +49,10 @@ def _length(detail: Mapping[str, Any]) -> str:
 def register() -> None:
     name_things("device", _devices)
     name_things("clip", _clips)
+    name_things("screen", _screens)
+    say("screen.made", "made a link for {thing}", detail=lambda detail: f"{detail.get('cameras')} cameras")
+    say("screen.opened", "opened the link of {thing}")
+    say("screen.revoked", "ended the link of {thing}")
     say("tenant.live_path", "changed how live pictures come", detail=_way)
     say("live.started", "began to watch {thing} live")
     say("live.ended", "watched {thing} live", detail=_watched)

@@ -26,7 +26,7 @@ from devices.models import Device
 from devices.tasks import sync_one_device
 from devices.words import PRIVACY_ZONES
 from media.clips import NoVideo, choose_component
-from media.models import LiveSession
+from media.models import LiveSession, Screen
 from portal.work import backoff, take
 from ring.client import RingClient
 from ring.config import RingConfig
@@ -88,6 +88,7 @@ def open_session(
     component_id: str = "",
     viewer: User | None,
     api_token: ApiToken | None = None,
+    screen: Screen | None = None,
     session_key: str = "",
     now: datetime,
 ) -> OpenedSession:
@@ -102,6 +103,7 @@ def open_session(
         component_id=check_camera(device, component_id, now=now),
         viewer=viewer,
         api_token=api_token,
+        screen=screen,
         session_key=session_key,
         opened_at=now,
         cap_s=device.session_cap_s,
@@ -222,11 +224,14 @@ def audit_start(session: LiveSession) -> None:
         subject=f"device {session.device.public_id}",
         about_person=session.device.ring_account.user,
         session=str(session.public_id),
-        **_token_detail(session),
+        **_who_detail(session),
     )
 
 
-def _token_detail(session: LiveSession) -> dict[str, str]:
+def _who_detail(session: LiveSession) -> dict[str, str]:
+    """What watched, where it is nobody in person."""
+    if session.screen is not None:
+        return {"screen": str(session.screen.public_id)}
     return {} if session.api_token is None else {"api_token": str(session.api_token.public_id)}
 
 
@@ -384,6 +389,7 @@ def _mark_ended(
                 session=str(session.public_id),
                 reason=reason.value,
                 watched_s=round((now - session.opened_at).total_seconds(), 1),
+                **_who_detail(session),
             )
     return bool(ended)
 

@@ -29,7 +29,7 @@ def watching(viewer: Viewer, devices: Iterable[Device] | None = None) -> dict[UU
         sessions = sessions.filter(device__in=list(devices))
     held = holdings_of(viewer)
     by_device: dict[Device, dict[str, LiveSession]] = {}
-    for session in sessions.select_related("viewer", "api_token", "device__ring_account").order_by(
+    for session in sessions.select_related("viewer", "api_token", "screen", "device__ring_account").order_by(
         "opened_at"
     ):
         # Two windows of one person are one who watches.
@@ -43,7 +43,7 @@ def watching(viewer: Viewer, devices: Iterable[Device] | None = None) -> dict[UU
 def _identity(session: LiveSession) -> str:
     if session.viewer_id is not None:
         return f"person {session.viewer_id}"
-    return f"program {session.api_token_id}"
+    return f"program {session.api_token_id}, screen {session.screen_id}"
 
 
 def _in_words(sessions: list[LiveSession], *, viewer: Viewer, held: Holdings, device: Device) -> str:
@@ -80,6 +80,8 @@ def name_of(session: LiveSession) -> str:
         return str(session.viewer)
     if session.api_token is not None:
         return f"The program “{session.api_token.name}”"
+    if session.screen is not None:
+        return f"The screen “{session.screen.name}”"
     return SOMEBODY_GONE
 
 

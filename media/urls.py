@@ -2,12 +2,18 @@
 
 from django.urls import path
 
-from media import settings_views, views, whep
+from media import screen_views, settings_views, views, whep
 
 app_name = "media"
 urlpatterns = [
     path("live/", views.wall, name="wall"),
     path("live/watching", views.watching, name="watching"),
+    path("live/screens/", screen_views.screen_list, name="screens"),
+    path("live/screens/<uuid:screen>/revoke", screen_views.revoke_screen, name="revoke_screen"),
+    path("screen/", screen_views.screen, name="screen"),
+    path("screen/<uuid:device>/whep", screen_views.screen_whep, name="screen_whep"),
+    path("screen/<uuid:device>/whep/<uuid:session>", screen_views.screen_session, name="screen_session"),
+    path("screen/<uuid:device>/whep/<uuid:session>/more", screen_views.screen_more, name="screen_more"),
     path("live/<uuid:device>/", views.watch, name="watch"),
     path("live/<uuid:device>/whep", whep.endpoint, name="whep"),
     path("live/<uuid:device>/whep/<uuid:session>", whep.session_resource, name="whep_session"),

@@ -5,20 +5,33 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0017_live_path'),
+        ("accounts", "0017_live_path"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='tenant',
-            name='live_most',
-            field=models.PositiveSmallIntegerField(default=50, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000)], verbose_name='live pictures at once, whole company'),
+            model_name="tenant",
+            name="live_most",
+            field=models.PositiveSmallIntegerField(
+                default=50,
+                validators=[
+                    django.core.validators.MinValueValidator(1),
+                    django.core.validators.MaxValueValidator(1000),
+                ],
+                verbose_name="live pictures at once, whole company",
+            ),
         ),
         migrations.AddField(
-            model_name='tenant',
-            name='wall_most',
-            field=models.PositiveSmallIntegerField(default=4, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(16)], verbose_name='live pictures at once on one wall'),
+            model_name="tenant",
+            name="wall_most",
+            field=models.PositiveSmallIntegerField(
+                default=4,
+                validators=[
+                    django.core.validators.MinValueValidator(1),
+                    django.core.validators.MaxValueValidator(16),
+                ],
+                verbose_name="live pictures at once on one wall",
+            ),
         ),
     ]

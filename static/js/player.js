@@ -277,6 +277,8 @@ export class Player {
       ["toggle", "extend", "grab", "pip", "full"].map((name) => [name, root.querySelector(`[data-player-${name}]`)]),
     );
     this.iceServers = JSON.parse(root.dataset.iceServers || "[]");
+    // A screen on a wall has nobody to press a key; a battery is not emptied for it.
+    this.goesOn = root.dataset.goesOn !== undefined && root.dataset.battery === "no";
     this.isSmall = root.dataset.small !== undefined;
     this.extendWords = this.buttons.extend.textContent;
     this.session = null;
@@ -467,7 +469,8 @@ export class Player {
     if (isNear !== this.isNear) {
       this.isNear = isNear;
       this.buttons.extend.classList.toggle("button-primary", isNear);
-      if (isNear) this.#announce(`${whole} seconds left. Press e to keep watching.`);
+      if (isNear && this.goesOn) this.extend();
+      else if (isNear) this.#announce(`${whole} seconds left. Press e to keep watching.`);
       else if (this.state === "live") this.#announce("");
     }
   }

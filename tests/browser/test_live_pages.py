@@ -206,6 +206,59 @@ def test_a_page_nobody_sees_ends_its_picture(world: World, chromium: Browser, pa
     page.context.close()
 
 
+def make_link(world: World, chromium: Browser, *cameras: str) -> str:
+    """A link for a screen in the lobby, as its maker sees it once."""
+    page = come_in(world, chromium, "live/screens/")
+    page.get_by_label("Name").fill("Lobby")
+    for camera in cameras:
+        page.get_by_label(camera).check()
+    page.get_by_role("button", name="Make the link").click()
+    link = page.locator("#fresh-link").inner_text()
+    page.context.close()
+    return link
+
+
+def test_a_screen_shows_its_cameras_by_itself_and_goes_dark_when_its_link_is_ended(
+    world: World, chromium: Browser
+) -> None:
+    set_wall_most(world, chromium, 4)
+    link = make_link(world, chromium, "Front Door", "Driveway")
+    token = link.partition("#")[2]
+    screen = open_page(chromium)
+    complaints = listen_for_complaints(screen, world.installed.portal.url)
+    asked: list[str] = []
+    screen.on("request", lambda request: asked.append(f"{request.url} {request.headers}"))
+
+    screen.goto(link)
+
+    expect(screen.locator(LIVE)).to_have_count(2)
+    assert token not in screen.url
+    # The key is in no address and in no Referer; the cookie goes to the screen's own addresses only.
+    assert not [request for request in asked if token in request]
+    assert screen.get_by_role("link").filter(has_not_text="Skip to the content").count() == 0
+
+    manage = come_in(world, chromium, "live/screens/")
+    manage.get_by_role("button", name="End the link of Lobby").first.click()
+    expect(manage.get_by_text("works no more")).to_be_visible()
+
+    # Five seconds is the promise; `expect` waits that long.
+    expect(screen.get_by_text("This link has ended")).to_be_visible()
+    expect(screen.locator("video")).to_have_count(0)
+    wait_until_no_session_is_open(world.installed)
+    assert [line for line in complaints if "404" not in line] == []
+    for page in (screen, manage):
+        page.context.close()
+
+
+def test_a_link_that_was_cut_off_says_so(world: World, chromium: Browser) -> None:
+    link = make_link(world, chromium, "Front Door")
+    screen = open_page(chromium)
+    screen.goto(link[:-3])
+
+    expect(screen.get_by_text("This link does not work any more.")).to_be_visible()
+    screen.context.close()
+
+
 def refuse_with(page: Page, status: int, reason: str) -> list[str]:
     """Refuse every offer; gives the list of those that were sent."""
     offers: list[str] = []
