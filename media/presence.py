@@ -15,7 +15,7 @@ from media.models import LiveSession
 from portal.tenancy import Viewer
 
 MOST_NAMES = 3
-SOMEBODY_GONE = "Somebody whose data was deleted"
+SOMEBODY_GONE = "somebody whose data was deleted"
 
 
 def watching(viewer: Viewer, devices: Iterable[Device] | None = None) -> dict[UUID, str]:
@@ -58,7 +58,12 @@ def _in_words(sessions: list[LiveSession], *, viewer: Viewer, held: Holdings, de
     if rest := len(others) - len(named):
         names.append(f"{rest} other{'s' if rest > 1 else ''}" if names else _people(rest))
     verb = "is" if len(sessions) == 1 and not own else "are"
-    return f"{_listed(names)} {verb} watching."
+    return begin(f"{_listed(names)} {verb} watching.")
+
+
+def begin(words: str) -> str:
+    """With a capital, where it is not somebody's name or address."""
+    return words[0].upper() + words[1:] if words.startswith(("the ", "somebody ")) else words
 
 
 def _is_own(session: LiveSession, viewer: Viewer) -> bool:
@@ -66,7 +71,7 @@ def _is_own(session: LiveSession, viewer: Viewer) -> bool:
 
 
 def _people(count: int) -> str:
-    return "Somebody" if count == 1 else f"{count} people"
+    return "somebody" if count == 1 else f"{count} people"
 
 
 def _listed(names: list[str]) -> str:
@@ -75,13 +80,13 @@ def _listed(names: list[str]) -> str:
 
 
 def name_of(session: LiveSession) -> str:
-    """Who watched, for those who may know."""
+    """Who watched, within a sentence, for those who may know."""
     if session.viewer is not None:
         return str(session.viewer)
     if session.api_token is not None:
-        return f"The program “{session.api_token.name}”"
+        return f"the program “{session.api_token.name}”"
     if session.screen is not None:
-        return f"The screen “{session.screen.name}”"
+        return f"the screen “{session.screen.name}”"
     return SOMEBODY_GONE
 
 

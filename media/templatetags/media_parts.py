@@ -90,7 +90,7 @@ def latest_viewings(context: template.Context, device: Device, count: int) -> li
 @register.filter
 def watcher(session: LiveSession) -> str:
     """Who watched, for whoever may read of it: `{{ viewing|watcher }}`."""
-    return presence.name_of(session)
+    return presence.begin(presence.name_of(session))
 
 
 @register.filter

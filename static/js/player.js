@@ -5,7 +5,7 @@
  * direct session is short (Ring ends it after 30 or 60 seconds). "Keep watching" opens the next one first, through the
  * relay, and swaps the <video> when its first frame is there, so the picture does not break. A relayed session goes on
  * over Ring's limits; there "Keep watching" only says that somebody is still there. States, in `data-state` and in words:
- * idle, connecting, waiting (for the first frame), live, stalled, ended. Nothing is ever sent to the camera.
+ * idle, connecting, waiting (for the first frame), live, stalled, ended, snapshots (no video gets through). Nothing is ever sent to the camera.
  */
 import { Reachability } from "./player_ice.js";
 import { Stats } from "./player_stats.js";
@@ -19,6 +19,7 @@ const RETRY_S = [2, 4, 8, 16, 30];
 const CHECK_MS = 5000;
 const HIDDEN_MS = 20_000;
 const LAST_SECONDS = 15;
+const SNAPSHOT_MS = 10_000;
 // Trying again by itself would not change these.
 const FINAL = new Set(["offline", "forbidden", "removed", "link_again", "not_set_up", "no_video", "rejected", "budget", "csrf", "unauthorized", "unlinked", "privacy", "privacy_zones", "access", "not_granted", "blocked"]);
 // What was seen before must not stay on the page either.
@@ -299,6 +300,7 @@ export class Player {
     if (this.isOn) return;
     const run = new AbortController();
     this.run = run;
+    clearInterval(this.snapshots);
     this.#showToggle("Stop", "pause");
     this.#endWhenUnseen();
     for (let tries = 0; ; ) {
@@ -530,6 +532,23 @@ export class Player {
     this.run = null;
     this.#showToggle("Watch again", "play");
     this.#say("ended", words, reason);
+    // A screen has no pictures but its own.
+    if (reason === "blocked" && !this.root.closest("[data-wall-screen]")) this.#stepDown(words);
+  }
+
+  /** No video gets through here: the newest pictures instead, and labelled so, until somebody tries again. */
+  #stepDown(words) {
+    this.root.dataset.state = "snapshots";
+    this.#announce(`${words} Until then: pictures of events instead of video, looked for every ten seconds.`);
+    this.snapshots = setInterval(() => document.hidden || this.newestPicture(), SNAPSHOT_MS);
+    this.newestPicture();
+  }
+
+  /** Show the newest picture there is of this camera. */
+  newestPicture() {
+    const address = new URL(this.firstPoster, location.href);
+    address.searchParams.set("v", Date.now());
+    this.showPicture(address.href, "a picture, not live");
   }
 
   #showToggle(words, icon) {

@@ -251,10 +251,7 @@ class Tile {
   }
 
   #newPicture() {
-    if (this.player.isOn || !this.player.firstPoster) return;
-    const address = new URL(this.player.firstPoster, location.href);
-    address.searchParams.set("v", Date.now());
-    this.player.showPicture(address.href, "as last seen");
+    if (!this.player.isOn) this.player.newestPicture();
   }
 }
 

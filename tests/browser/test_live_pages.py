@@ -311,6 +311,42 @@ def test_what_trying_again_would_not_change_is_not_tried_again(
     page.context.close()
 
 
+def test_where_no_video_gets_through_pictures_come_instead_and_say_so(
+    world: World, chromium: Browser
+) -> None:
+    page = open_page(chromium)
+    sign_in(page, world.installed, ADA)
+    # The other side's answers are not believed: as if a firewall swallowed them.
+    page.add_init_script(
+        """const original = RTCPeerConnection.prototype.setRemoteDescription;
+        RTCPeerConnection.prototype.setRemoteDescription = function (answer) {
+          const sdp = answer.sdp.replace(/a=ice-pwd:.*/g, "a=ice-pwd:" + "x".repeat(24));
+          return original.call(this, { type: answer.type, sdp });
+        };"""
+    )
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.clock.install()
+    page.goto(world.url(f"live/{world.device('Front Door')}/"))
+    with page.expect_response(re.compile("/whep")):
+        page.clock.run_for(1500)
+    expect(page.locator("[data-player-words]")).to_contain_text("Connecting")
+    page.wait_for_function("() => document.querySelector('video')?.isConnected")
+
+    page.clock.run_for(13_000)
+
+    expect(page.locator("[data-player]")).to_have_attribute("data-state", "snapshots")
+    expect(page.locator("[data-player-words]")).to_contain_text("No way was found")
+    expect(page.locator("[data-player-words]")).to_contain_text("pictures of events instead of video")
+    expect(page.locator("[data-player-live]")).to_be_hidden()
+    shown = len([url for url in asked if "/picture" in url])
+    with page.expect_request(re.compile("/picture.*v=")):
+        page.clock.run_for(10_500)
+    assert len([url for url in asked if "/picture" in url]) > shown
+    wait_until_no_session_is_open(world.installed)
+    page.context.close()
+
+
 @pytest.mark.parametrize(
     ("found", "code"),
     [
