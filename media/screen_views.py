@@ -173,12 +173,7 @@ def for_screens(
         now = timezone.now()
         found = screens.find_screen(tenant_slug=tenant, token=request.COOKIES.get(COOKIE, ""), now=now)
         if found is None:
-            return problem(
-                HTTPStatus.NOT_FOUND,
-                LiveSession.EndReason.ACCESS,
-                "This link does not work any more. Ask for a new one.",
-                headers={"Session-End": LiveSession.EndReason.ACCESS},
-            )
+            return _not_shown()
         enter_tenant(found.tenant_id)
         request.tenant, request.screen = found.tenant, found
         request.person = request.api_token = None
@@ -186,9 +181,19 @@ def for_screens(
         for camera in screens.cameras_of(found, now=now):
             if camera.public_id == device:
                 return view(request, camera, **kwargs)
-        raise _nothing()
+        return _not_shown()
 
     return never_cache(guarded)
+
+
+def _not_shown() -> HttpResponse:
+    """404 with the reason, upon which the screen's page loads itself again and shows what there is left to show."""
+    return problem(
+        HTTPStatus.NOT_FOUND,
+        LiveSession.EndReason.ACCESS,
+        "This screen does not show this camera any more. Ask whoever made its link for a new one.",
+        headers={"Session-End": LiveSession.EndReason.ACCESS},
+    )
 
 
 def _nothing() -> Http404:
