@@ -84,6 +84,8 @@ def _who(entry: AuditEntry, who: User | None, reader: User) -> str:
         return "You" if who == reader else str(who)
     if entry.actor_ref is not None:
         return SOMEBODY_GONE
+    if "screen" in entry.detail:
+        return "A screen"
     return "A program" if "api_token" in entry.detail else "The portal"
 
 

@@ -77,6 +77,17 @@ class Tenant(models.Model):
     live_path = models.CharField(
         "way of live pictures", max_length=6, choices=LivePath, default=LivePath.AUTOMATIC
     )
+    # How many people and programs may watch at once, and how many pictures of one wall are live (docs/live-view.md).
+    live_most = models.PositiveSmallIntegerField(
+        "live pictures at once, whole company",
+        default=50,
+        validators=[MinValueValidator(1), MaxValueValidator(1000)],
+    )
+    wall_most = models.PositiveSmallIntegerField(
+        "live pictures at once on one wall",
+        default=4,
+        validators=[MinValueValidator(1), MaxValueValidator(16)],
+    )
     # How long things are kept (events/retention.py). Seven days: longer than any retry of Ring's, or a weekend's outage.
     keep_events_days = models.PositiveSmallIntegerField(
         "days to keep events",

@@ -15,6 +15,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from accounts.access import find_membership
 from accounts.api_authentication import ApiTokenAuthentication
 from accounts.models import ApiToken, Role, Tenant, User
+from media.models import Screen
 from media.problem import problem
 from portal.tenancy import Viewer
 from portal.walls import enter_tenant
@@ -24,12 +25,13 @@ _CHALLENGE = 'Bearer realm="api"'
 
 
 class ViewerRequest(HttpRequest):
-    """A request inside a tenant by a person (`person` set) or a program (`api_token` set)."""
+    """A request inside a tenant by a person (`person` set), a program (`api_token`) or a screen (`screen`; no `viewer`)."""
 
     tenant: Tenant
     viewer: Viewer
     person: User | None
     api_token: ApiToken | None
+    screen: Screen | None
 
 
 def viewers_allowed(
@@ -49,7 +51,7 @@ def viewers_allowed(
         view: Callable[Concatenate[ViewerRequest, str, P], HttpResponseBase],
     ) -> Callable[Concatenate[HttpRequest, str, P], HttpResponseBase]:
         def guarded(request: Any, tenant: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-            request.person = request.api_token = None
+            request.person = request.api_token = request.screen = None
             if _has_bearer(request):
                 refusal = _admit_token(request, tenant)
             else:

@@ -7,7 +7,7 @@ from uuid import UUID
 from accounts.activity import name_things, say, seconds
 from accounts.models import LivePath, Tenant
 from devices.models import Device
-from media.models import Clip, LiveSession
+from media.models import Clip, LiveSession, Screen
 
 
 def _devices(tenant: Tenant, ids: Iterable[UUID]) -> dict[UUID, str]:
@@ -23,6 +23,11 @@ def _clips(tenant: Tenant, ids: Iterable[UUID]) -> dict[UUID, str]:
     }
 
 
+def _screens(tenant: Tenant, ids: Iterable[UUID]) -> dict[UUID, str]:
+    rows = Screen.objects.for_tenant(tenant).filter(public_id__in=list(ids))
+    return {public_id: f"the screen “{name}”" for public_id, name in rows.values_list("public_id", "name")}
+
+
 def _watched(detail: Mapping[str, Any]) -> str:
     reasons = dict(LiveSession.EndReason.choices)
     why = str(reasons.get(str(detail.get("reason", "")), "")).lower()
@@ -30,7 +35,10 @@ def _watched(detail: Mapping[str, Any]) -> str:
 
 
 def _way(detail: Mapping[str, Any]) -> str:
-    return str(dict(LivePath.choices).get(str(detail.get("live_path")), "")).partition(":")[0].lower()
+    path = str(dict(LivePath.choices).get(str(detail.get("live_path")), "")).partition(":")[0].lower()
+    most = f"at most {detail['live_most']} at once" if "live_most" in detail else ""
+    on_wall = f"{detail['wall_most']} on a wall" if "wall_most" in detail else ""
+    return ", ".join(words for words in (path, most, on_wall) if words)
 
 
 def _length(detail: Mapping[str, Any]) -> str:
@@ -41,7 +49,11 @@ def _length(detail: Mapping[str, Any]) -> str:
 def register() -> None:
     name_things("device", _devices)
     name_things("clip", _clips)
-    say("tenant.live_path", "changed the way of live pictures", detail=_way)
+    name_things("screen", _screens)
+    say("screen.made", "made a link for {thing}", detail=lambda detail: f"{detail.get('cameras')} cameras")
+    say("screen.opened", "opened the link of {thing}")
+    say("screen.revoked", "ended the link of {thing}")
+    say("tenant.live_path", "changed how live pictures come", detail=_way)
     say("live.started", "began to watch {thing} live")
     say("live.ended", "watched {thing} live", detail=_watched)
     say("clip.requested", "asked for {thing}", detail=_length)

@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.services import NotLinked
 from media import services
-from media.models import Clip, LiveSession, Picture
+from media.models import Clip, LiveSession, Picture, Screen
 from portal.admin_base import StaffAdmin
 
 
@@ -25,6 +25,18 @@ class LiveSessionAdmin(StaffAdmin):
     date_hierarchy = "opened_at"
     # It is part of the address that ends the session.
     hidden = ("public_id",)
+
+
+@admin.register(Screen)
+class ScreenAdmin(StaffAdmin):
+    """Links that show live pictures without a sign-in: who made them, when they were used last, when they end."""
+
+    list_display = ("name", "tenant", "membership", "created_at", "expires_at", "last_used_at", "revoked_at")
+    list_select_related = ("tenant", "membership__user")
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter), "tenant")
+    search_fields = ("name", "membership__user__email", "tenant__slug")
+    date_hierarchy = "created_at"
+    hidden = ("sha256",)
 
 
 @admin.register(Clip)

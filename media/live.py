@@ -26,7 +26,7 @@ from devices.models import Device
 from devices.tasks import sync_one_device
 from devices.words import PRIVACY_ZONES
 from media.clips import NoVideo, choose_component
-from media.models import LiveSession
+from media.models import LiveSession, Screen
 from media.sdp import has_video
 from portal.work import backoff, take
 from ring.client import RingClient
@@ -89,6 +89,7 @@ def open_session(
     component_id: str = "",
     viewer: User | None,
     api_token: ApiToken | None = None,
+    screen: Screen | None = None,
     session_key: str = "",
     now: datetime,
 ) -> OpenedSession:
@@ -103,6 +104,7 @@ def open_session(
         component_id=check_camera(device, component_id, now=now),
         viewer=viewer,
         api_token=api_token,
+        screen=screen,
         session_key=session_key,
         opened_at=now,
         cap_s=device.session_cap_s,
@@ -127,6 +129,25 @@ def check_camera(device: Device, component_id: str, *, now: datetime) -> str:
             status=409,
         )
     return component_id
+
+
+def check_room(device: Device, *, viewer: User | None) -> None:
+    """
+    See that not too many watch in this company already. Raises LiveRefused.
+
+    Whoever watches this camera already and changes over to another session takes no more room.
+    """
+    others = LiveSession.objects.for_tenant(device.tenant_id).viewings().open()
+    if viewer is not None:
+        others = others.exclude(viewer=viewer, device=device)
+    if others.count() >= device.tenant.live_most:
+        raise LiveRefused(
+            f"{device.tenant.live_most} live pictures are open in this company, and no more are allowed at once. "
+            "Try again when somebody has stopped.",
+            reason="full",
+            status=503,
+            retry_after_s=15,
+        )
 
 
 def battery_left_s(device: Device, *, now: datetime) -> float:
@@ -223,11 +244,14 @@ def audit_start(session: LiveSession) -> None:
         subject=f"device {session.device.public_id}",
         about_person=session.device.ring_account.user,
         session=str(session.public_id),
-        **_token_detail(session),
+        **_who_detail(session),
     )
 
 
-def _token_detail(session: LiveSession) -> dict[str, str]:
+def _who_detail(session: LiveSession) -> dict[str, str]:
+    """What watched, where it is nobody in person."""
+    if session.screen is not None:
+        return {"screen": str(session.screen.public_id)}
     return {} if session.api_token is None else {"api_token": str(session.api_token.public_id)}
 
 
@@ -385,6 +409,7 @@ def _mark_ended(
                 session=str(session.public_id),
                 reason=reason.value,
                 watched_s=round((now - session.opened_at).total_seconds(), 1),
+                **_who_detail(session),
             )
     return bool(ended)
 

@@ -1,7 +1,10 @@
-"""Live sessions, clips and still pictures of devices."""
+"""Live sessions, screens, clips and still pictures of devices."""
 
+import hashlib
+import secrets
+from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -9,8 +12,11 @@ from django.db.models import Q
 
 from devices.grants import Capability, OfDeviceQuerySet, permitted
 from portal.fields import EncryptedTextField
-from portal.tenancy import TenantOwned, Viewer
+from portal.tenancy import TenantOwned, TenantQuerySet, Viewer
 from portal.work import Work
+
+if TYPE_CHECKING:
+    from devices.models import Device
 
 MAX_CLIP_MS = 900_000  # contract 11.3
 
@@ -50,6 +56,65 @@ class LiveSessionQuerySet(OfDeviceQuerySet):
     def open(self) -> Self:
         return self.filter(ended_at__isnull=True)
 
+    def of(self, device: "Device") -> Self:
+        """Who watched this device, newest first, with the names loaded; not whoever asked and saw nothing."""
+        return (
+            self.viewings()
+            .filter(device=device)
+            .exclude(end_reason=LiveSession.EndReason.FAILED)
+            .select_related("viewer", "api_token", "screen")
+            .order_by("-opened_at", "-pk")
+        )
+
+
+class ScreenQuerySet(TenantQuerySet["Screen"]):
+    """Screens: for whoever made them; for the tenant's team, all."""
+
+    def visible_to(self, viewer: Viewer) -> Self:
+        rows = self.for_tenant(viewer.tenant_id)
+        return rows if viewer.sees_whole_tenant else rows.filter(membership__user=viewer.user_id)
+
+    def usable(self, now: datetime) -> Self:
+        return self.filter(expires_at__gt=now, revoked_at__isnull=True)
+
+
+class Screen(TenantOwned):
+    """
+    A link that shows the wall of some cameras, live and nothing else, on a screen where nobody signs in.
+
+    Only the token's SHA-256 is kept; the link is shown once. It shows no more than its maker may still give away
+    (media/screens.py), and ends with them.
+    """
+
+    PREFIX = "pps_"  # scannable, so that a leaked one is found by secret scanners
+
+    name = models.CharField(max_length=100)
+    membership = models.ForeignKey("accounts.Membership", models.CASCADE, related_name="+")
+    devices: models.ManyToManyField["Device", models.Model] = models.ManyToManyField(
+        "devices.Device", related_name="+"
+    )
+    sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ScreenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def new_token(cls) -> str:
+        return cls.PREFIX + secrets.token_urlsafe(32)
+
+    @staticmethod
+    def digest(token: str) -> str:
+        return hashlib.sha256(token.encode()).hexdigest()
+
 
 class LiveSession(TenantOwned, Work):
     """
@@ -87,6 +152,7 @@ class LiveSession(TenantOwned, Work):
     api_token = models.ForeignKey(
         "accounts.ApiToken", models.SET_NULL, null=True, blank=True, related_name="+"
     )
+    screen = models.ForeignKey(Screen, models.SET_NULL, null=True, blank=True, related_name="+")
     # The sign-in the viewer watches by: when it ends, so does the session (media/watchers.py). As good as the cookie.
     session_key = EncryptedTextField(blank=True, default="")
     upstream_url = EncryptedTextField(blank=True, default="")

@@ -13,7 +13,7 @@ from accounts.models import RingAccount
 from accounts.personal_data import PersonalData, Scope, StoredFile, Tally, row_of
 from media import live
 from media.fetching import incoming_folder
-from media.models import Clip, FetchState, LiveSession, Picture
+from media.models import Clip, FetchState, LiveSession, Picture, Screen
 
 BATCH: Final = 50
 _WORK: Final = ("attempts", "next_attempt_at", "last_error")
@@ -34,6 +34,10 @@ class Media(PersonalData):
             ("live_sessions", watched, ("device", "viewer", "api_token")),
         ):
             yield name, self._rows(rows.select_related(*links).order_by("pk"), scope)
+        screens = Screen.objects.for_tenant(scope.tenant)
+        if scope.user is not None:
+            screens = screens.filter(membership__user=scope.user)
+        yield "screens", self._rows(screens.select_related("membership").order_by("pk"), scope)
 
     def files(self, scope: Scope) -> Iterator[StoredFile]:
         clips = self._of_devices(Clip, scope).filter(state=FetchState.READY)

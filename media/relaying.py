@@ -24,7 +24,7 @@ from events.threads import in_thread
 from media import live
 from media.ice import relays_own
 from media.live import LiveRefused, OpenedSession
-from media.models import LiveSession
+from media.models import LiveSession, Screen
 from media.relay.terms import Lease, Network, UpstreamRefused, ViewerRefused
 from portal.walls import across_tenants, tenant_scope
 
@@ -68,6 +68,7 @@ def watch(
     component_id: str = "",
     viewer: User | None,
     api_token: ApiToken | None = None,
+    screen: Screen | None = None,
     session_key: str = "",
     path: str = "",
     now: datetime,
@@ -80,6 +81,7 @@ def watch(
     Not to be called inside a transaction.
     """
     component_id = live.check_camera(device, component_id, now=now)
+    live.check_room(device, viewer=viewer)
     chosen = path or _choose_path(device, component_id)
     opening = _open_relayed if chosen == Path.RELAY else live.open_session
     return opening(
@@ -88,6 +90,7 @@ def watch(
         component_id=component_id,
         viewer=viewer,
         api_token=api_token,
+        screen=screen,
         session_key=session_key,
         now=now,
     )
@@ -133,6 +136,7 @@ def _open_relayed(
     component_id: str,
     viewer: User | None,
     api_token: ApiToken | None,
+    screen: Screen | None,
     session_key: str,
     now: datetime,
 ) -> OpenedSession:
@@ -143,6 +147,7 @@ def _open_relayed(
         component_id=component_id,
         viewer=viewer,
         api_token=api_token,
+        screen=screen,
         session_key=session_key,
         opened_at=now,
         cap_s=round(_watch_time(device).total_seconds()),

@@ -16,31 +16,39 @@ from accounts.models import TENANT_ADMINS, Tenant
 
 
 class LiveForm(forms.ModelForm[Tenant]):
-    """One of three ways."""
+    """The way, and how many at once."""
 
     class Meta:
         model = Tenant
-        fields: ClassVar[list[str]] = ["live_path"]
+        fields: ClassVar[list[str]] = ["live_path", "live_most", "wall_most"]
         widgets: ClassVar[dict[str, Any]] = {"live_path": forms.RadioSelect}
-        labels: ClassVar[dict[str, str]] = {"live_path": "Live pictures go"}
+        labels: ClassVar[dict[str, str]] = {
+            "live_path": "Live pictures go",
+            "live_most": "At most at once, in the whole company",
+            "wall_most": "At most at once, on one wall",
+        }
+        help_texts: ClassVar[dict[str, str]] = {
+            "live_most": "Whoever comes when so many watch is told to try again in a moment.",
+            "wall_most": "The other cameras show their last picture until it is their turn.",
+        }
 
 
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 @roles_allowed(*TENANT_ADMINS)
 def live_settings(request: TenantRequest, tenant: str) -> HttpResponseBase:
-    """The choice counts for viewings that begin from now on; a player may still ask for one way (`?path=`)."""
+    """The choices count for viewings that begin from now on; a player may still ask for one way (`?path=`)."""
     form = LiveForm(request.POST or None, instance=Tenant.objects.get(pk=request.tenant.pk))
     if form.is_bound and form.is_valid():
         if form.changed_data:
             with transaction.atomic():
-                form.instance.save(update_fields=["live_path"])
+                form.instance.save(update_fields=form.changed_data)
                 audit(
                     tenant=request.tenant,
                     actor=request.user,
                     action="tenant.live_path",
                     subject=f"tenant {request.tenant.public_id}",
-                    live_path=form.instance.live_path,
+                    **{name: form.cleaned_data[name] for name in form.changed_data},
                 )
         messages.success(request, "Saved. It counts for whoever begins to watch from now on.")
         return redirect("media:live_settings", request.tenant.slug)

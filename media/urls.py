@@ -2,11 +2,18 @@
 
 from django.urls import path
 
-from media import settings_views, views, whep
+from media import screen_views, settings_views, views, whep
 
 app_name = "media"
 urlpatterns = [
     path("live/", views.wall, name="wall"),
+    path("live/watching", views.watching, name="watching"),
+    path("live/screens/", screen_views.screen_list, name="screens"),
+    path("live/screens/<uuid:screen>/revoke", screen_views.revoke_screen, name="revoke_screen"),
+    path("screen/", screen_views.screen, name="screen"),
+    path("screen/<uuid:device>/whep", screen_views.screen_whep, name="screen_whep"),
+    path("screen/<uuid:device>/whep/<uuid:session>", screen_views.screen_session, name="screen_session"),
+    path("screen/<uuid:device>/whep/<uuid:session>/more", screen_views.screen_more, name="screen_more"),
     path("live/<uuid:device>/", views.watch, name="watch"),
     path("live/<uuid:device>/whep", whep.endpoint, name="whep"),
     path("live/<uuid:device>/whep/<uuid:session>", whep.session_resource, name="whep_session"),
@@ -20,6 +27,7 @@ urlpatterns = [
     path("clips/<uuid:clip>/delete", views.delete_clip, name="delete_clip"),
     path("devices/<uuid:device>/clip", views.request_device_clip, name="request_device_clip"),
     path("devices/<uuid:device>/picture", views.latest, name="latest_picture"),
+    path("devices/<uuid:device>/viewings/", views.viewings, name="viewings"),
     path("events/<uuid:event>/clip", views.request_event_clip, name="request_event_clip"),
     path("pictures/<uuid:picture>/", views.picture, name="picture"),
 ]

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.templatetags.static import static
 from django.utils import timezone
@@ -20,14 +20,15 @@ from devices.describe import has_privacy_zones
 from devices.grants import Capability, holdings_of, may, require
 from devices.models import Device, DeviceQuerySet
 from events.models import Event
-from media import clips
+from media import clips, presence
 from media.access import ViewerRequest, viewers_allowed
 from media.forms import ClipFilterForm, ClipRangeForm
-from media.models import Clip, FetchState, Picture
+from media.models import Clip, FetchState, LiveSession, Picture
 from media.pictures import latest_picture, latest_pictures_for
 from portal.serve import is_from_the_start, serve_file
 
 CLIPS_A_PAGE = 24
+VIEWINGS_A_PAGE = 50
 JPEG = "image/jpeg"
 
 
@@ -59,6 +60,8 @@ def wall(request: TenantRequest, tenant: str) -> HttpResponse:
         "tiles": tiles,
         "player_count": sum(not has_privacy_zones(camera) for camera, _, _ in tiles),
         "known_pictures": latest_pictures_for(holdings_of(request.membership), cameras),
+        "wall_most": request.tenant.wall_most,
+        "known_watching": presence.watching(request.membership),
     }
     return render(request, "media/wall.html", context)
 
@@ -83,6 +86,51 @@ def watch(request: TenantRequest, tenant: str, device: UUID) -> HttpResponse:
         "nav": "media:wall",
     }
     return render(request, "media/watch.html", context)
+
+
+@require_GET
+@roles_allowed(*Role)
+def watching(request: TenantRequest, tenant: str) -> HttpResponse:
+    """
+    Who watches now, in words, by the device's public id: of all devices this person sees, or of `?device=` alone.
+
+    Pages ask every few seconds. What is not in the answer nobody watches.
+    """
+    devices = None
+    if wanted := request.GET.get("device"):
+        devices = Device.objects.visible_to(request.membership).filter(public_id__in=_uuids(wanted))
+    found = presence.watching(request.membership, devices)
+    return JsonResponse(
+        {"watching": {str(public_id): words for public_id, words in found.items()}},
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _uuids(text: str) -> list[UUID]:
+    try:
+        return [UUID(text)]
+    except ValueError:
+        return []
+
+
+@require_GET
+@roles_allowed(*Role)
+def viewings(request: TenantRequest, tenant: str, device: UUID) -> HttpResponse:
+    """
+    Who watched one camera live: when, how long, why it ended; newest first.
+
+    For everybody who sees the device. Whoever manages it reads everybody's viewings, all others their own.
+    """
+    camera = get_object_or_404(Device.objects.visible_to(request.membership), public_id=device)
+    rows = LiveSession.objects.visible_to(request.membership).of(camera)
+    page = Paginator(rows, VIEWINGS_A_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "device": camera,
+        "page": page,
+        "sees_everybody": may(request.membership, Capability.MANAGE, camera),
+        "nav": "devices:list",
+    }
+    return render(request, "media/viewings.html", context)
 
 
 @require_GET

@@ -13,7 +13,6 @@ from typing import Final
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.models import Session
 from django.db import DatabaseError, InterfaceError, connection
-from django.db.models import Q
 from django.utils import timezone
 
 from accounts.access import find_membership
@@ -21,6 +20,7 @@ from accounts.models import ApiToken
 from devices.grants import Capability, Holdings, holdings_of
 from media.live import close_upstream, end_sessions
 from media.models import LiveSession
+from media.screens import shown_on
 from portal.sessions import contents
 from portal.walls import across_tenants, tenant_scope, unit_of_work
 
@@ -45,9 +45,10 @@ def end_unentitled(*, now: datetime) -> int:
     End the open sessions whose viewers may not watch any more, and tell Ring; return how many those were.
 
     A person must still be a member who holds `live` on the device, in the sign-in they began to watch by; a token must
-    still be good, with the scope `read`.
+    still be good, with the scope `read`; a screen's link too, and its maker able to show that camera. Whose viewer was deleted
+    meanwhile is nobody's, and ends.
     """
-    watched = LiveSession.objects.open().filter(Q(viewer__isnull=False) | Q(api_token__isnull=False))
+    watched = LiveSession.objects.open().viewings()
     with across_tenants("the sweeps find what is due, whichever tenant's it is"):
         sessions = list(watched.select_related("tenant", "viewer", "device__ring_account"))
     count = 0
@@ -84,11 +85,12 @@ def _unentitled(sessions: Collection[LiveSession], *, now: datetime) -> list[int
             expire_date__gt=now,
         )
     }
+    shown = shown_on({session.screen_id for session in sessions if session.screen_id is not None}, now=now)
     holdings: dict[tuple[int, int | None], Holdings | None] = {}
 
     def is_entitled(session: LiveSession) -> bool:
         if session.viewer is None:
-            return session.api_token_id in tokens
+            return session.api_token_id in tokens or session.device_id in shown.get(session.screen_id, ())
         who = (session.tenant_id, session.viewer_id)
         if who not in holdings:
             membership = find_membership(session.viewer, session.tenant.slug)

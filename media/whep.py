@@ -46,7 +46,7 @@ def endpoint(request: ViewerRequest, tenant: str, device: UUID) -> HttpResponse:
     except NotGranted as error:
         return problem(HTTPStatus.FORBIDDEN, "not_granted", str(error))
     if request.method == "POST":
-        return _open(request, camera)
+        return open_viewing(request, camera)
     allow = {"Allow": "POST, HEAD, OPTIONS", "Accept-Post": SDP}
     if request.method == "OPTIONS":
         return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={**allow, **_ice_links()})
@@ -57,7 +57,8 @@ def endpoint(request: ViewerRequest, tenant: str, device: UUID) -> HttpResponse:
     )
 
 
-def _open(request: ViewerRequest, camera: Device) -> HttpResponse:
+def open_viewing(request: ViewerRequest, camera: Device) -> HttpResponse:
+    """Answer a POST with an offer, by somebody who may watch this camera."""
     if not request.accepts(SDP):
         return problem(
             HTTPStatus.NOT_ACCEPTABLE, "accept", "The answer is application/sdp: let Accept admit it."
@@ -85,6 +86,7 @@ def _open(request: ViewerRequest, camera: Device) -> HttpResponse:
             component_id=request.GET.get("component", ""),
             viewer=request.person,
             api_token=request.api_token,
+            screen=request.screen,
             # Watched by this sign-in: when it ends, so does the session.
             session_key=(request.session.session_key or "") if request.person is not None else "",
             path=path,
@@ -104,7 +106,8 @@ def _open(request: ViewerRequest, camera: Device) -> HttpResponse:
         content_type=SDP,
         headers={
             "Location": reverse(
-                "media:whep_session", args=[request.tenant.slug, camera.public_id, session.public_id]
+                "media:whep_session" if request.screen is None else "media:screen_session",
+                args=[request.tenant.slug, camera.public_id, session.public_id],
             ),
             "ETag": _etag(session),
             "Accept-Patch": TRICKLE,
@@ -125,7 +128,11 @@ def session_resource(request: ViewerRequest, tenant: str, device: UUID, session:
 
     Only for whoever opened it. A session that is over is 404, with the reason in `Session-End`.
     """
-    row = _find_session(request, device, session)
+    return answer_session(request, _find_session(request, device, session))
+
+
+def answer_session(request: ViewerRequest, row: LiveSession) -> HttpResponse:
+    """What the session's address answers to whoever opened it."""
     allow = {"Allow": "DELETE, POST, PATCH, HEAD, OPTIONS", "Accept-Patch": TRICKLE}
     if request.method == "OPTIONS":
         return HttpResponse(status=HTTPStatus.NO_CONTENT, headers=allow)
@@ -157,7 +164,11 @@ def keep_watching(request: ViewerRequest, tenant: str, device: UUID, session: UU
 
     Only for whoever opened it. A direct session ends when Ring ends it (409): open the next one with `?path=relay`.
     """
-    row = _find_session(request, device, session)
+    return answer_more(request, _find_session(request, device, session))
+
+
+def answer_more(request: ViewerRequest, row: LiveSession) -> HttpResponse:
+    """What the address of the session's prolonging answers to whoever opened it."""
     if request.method != "POST":
         return problem(
             HTTPStatus.METHOD_NOT_ALLOWED, "method", "Keep watching by a POST.", headers={"Allow": "POST"}

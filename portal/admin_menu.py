@@ -47,6 +47,7 @@ _GROUPS: Final[dict[str, tuple[Item, ...]]] = {
     ),
     "Footage": (
         ("Live sessions", "live_tv", "media_livesession"),
+        ("Screens", "tv", "media_screen"),
         ("Clips", "movie", "media_clip"),
         ("Pictures", "image", "media_picture"),
     ),

@@ -52,7 +52,7 @@ from events.models import (
     PushSubscription,
     TenantPosition,
 )
-from media.models import Clip, LiveSession, Picture
+from media.models import Clip, LiveSession, Picture, Screen
 from onboarding.models import Attestation, CheckRun, Dismissal
 from portal.admin_base import StaffAdmin
 from portal.env import load
@@ -130,8 +130,17 @@ def fill(cast: TenantCast, number: int) -> None:
     Picture.objects.create(
         tenant=tenant, device=device, event=event, asked_at=NOW, state="ready", file="pictures/canary.jpg"
     )
+    screen = Screen.objects.create(
+        tenant=tenant,
+        membership=cast.ada,
+        name="Lobby",
+        sha256=f"screen-canary-{number}",
+        created_at=NOW,
+        expires_at=NOW + timedelta(days=1),
+    )
     LiveSession.objects.create(
         tenant=tenant,
+        screen=screen,
         device=device,
         viewer=cast.ada.user,
         opened_at=NOW,

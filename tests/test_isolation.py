@@ -25,7 +25,7 @@ from accounts.models import ApiToken, DataExport, Invitation, Membership, Role, 
 from devices.grants import Capability
 from devices.models import Device, DeviceGroup, Grant, GroupedDevice
 from events.models import Delivery, Event, EventReview, PushSubscription
-from media.models import Clip, LiveSession, Picture
+from media.models import Clip, LiveSession, Picture, Screen
 from tests.support.cast import NOW, PASSWORD, TenantCast, make_cast, make_membership, make_user
 from tests.support.jsonapi import MEDIA_TYPE
 from tests.test_tenant_models import MODELS, WITHOUT_TENANT
@@ -56,6 +56,7 @@ ANYBODYS = {
     "accounts:join": "an invited person becomes a member here; the token of the mail is the key",
     "accounts:join_as_another": "ends one's own session, of whoever came with an invitation",
     "events:snooze_from_notice": "a notification has no page; what it carried is the key",
+    "media:screen": "a screen has no sign-in; the token of its link is the key",
     "accounts:accent": "a colour, for pages shown before anybody has signed in",
 }
 # The person's own account pages and the staff's site: they know no tenant, and have tests of their own.
@@ -145,6 +146,15 @@ class World:
         )
         picture = Picture.objects.create(**of, **ready, event=event, asked_at=NOW, taken_at=NOW)
         session = LiveSession.objects.create(**of, viewer=cast.ada.user, opened_at=NOW, cap_s=30)
+        screen = Screen.objects.create(
+            tenant=cast.tenant,
+            membership=cast.ada,
+            name=canary,
+            sha256=Screen.digest(canary),
+            created_at=NOW,
+            expires_at=timezone.now() + timedelta(days=7),
+        )
+        screen.devices.add(device)
         invitation = Invitation.objects.create(
             tenant=cast.tenant,
             email=f"{canary}@new.example",
@@ -182,6 +192,7 @@ class World:
             "clip": clip,
             "picture": picture,
             "session": session,
+            "screen": screen,
             "member": cast.ada,
             "invitation": invitation,
             "group": group,
@@ -374,6 +385,7 @@ def test_the_owner_does_find_their_own_rows(own: World):
     assert missing == {
         "media:whep_more",
         "media:whep_session",
+        *SCREENS_OWN,
         "accounts:linked",
         "accounts:unlink",
         "accounts:download_export",  # a person's own
@@ -482,7 +494,11 @@ ALSO_NEEDS = {
     "media:delete_clip": {Capability.MANAGE},
     "devices:share": {Capability.MANAGE},
 }
-OF_DEVICES = [a for a in BY_ID if a.kwargs[1] in SHOWN_BY and len(a.kwargs) == 2]
+# Whoever is signed in: it is the screen's own, by its link (media/tests/test_screens.py).
+SCREENS_OWN = {"media:screen_whep", "media:screen_session", "media:screen_more"}
+OF_DEVICES = [
+    a for a in BY_ID if a.kwargs[1] in SHOWN_BY and len(a.kwargs) == 2 and a.name not in SCREENS_OWN
+]
 API_NEEDS = {
     "devices": None,
     "events": Capability.EVENTS,

@@ -11,9 +11,9 @@ from devices.grants import Capability
 from devices.models import Device
 from devices.templatetags.device_words import holdings_in
 from events.models import Event
-from media import ice, pictures
+from media import ice, pictures, presence
 from media.clips import clip_of_event
-from media.models import Clip, Picture
+from media.models import Clip, LiveSession, Picture
 from media.reasons import Reason, reason_for
 
 register = template.Library()
@@ -66,6 +66,38 @@ def ice_servers() -> str:
 def reason(code: str) -> Reason:
     """`{{ clip.error|reason }}`: why something is not here (`.words`, `.advice`, `.retry`)."""
     return reason_for(code)
+
+
+@register.simple_tag(takes_context=True)
+def watching(context: template.Context, device: Device) -> str:
+    """
+    Who watches a device now, in words; "" for nobody. `{% watching device as words %}`
+
+    A page of many looks them all up first, as `known_watching`.
+    """
+    known = context.get("known_watching")
+    if known is not None:
+        return str(known.get(device.public_id, ""))
+    return presence.watching(context["membership"], [device]).get(device.public_id, "")
+
+
+@register.simple_tag(takes_context=True)
+def latest_viewings(context: template.Context, device: Device, count: int) -> list[LiveSession]:
+    """The newest viewings of a device, as far as the person may read of them: `{% latest_viewings device 3 as viewings %}`."""
+    return list(LiveSession.objects.visible_to(context["membership"]).of(device)[:count])
+
+
+@register.filter
+def watcher(session: LiveSession) -> str:
+    """Who watched, for whoever may read of it: `{{ viewing|watcher }}`."""
+    return presence.begin(presence.name_of(session))
+
+
+@register.filter
+def watched_ms(session: LiveSession) -> float | None:
+    """How long somebody watched; None while they still do."""
+    length = presence.watched_for(session)
+    return None if length is None else length.total_seconds() * 1000
 
 
 @register.simple_tag(takes_context=True)

@@ -297,7 +297,8 @@ def test_the_company_chooses_the_way_and_a_player_may_choose_otherwise(
     owner = Client()
     owner.force_login(cast.owner.user)
     page = reverse("media:live_settings", args=[cast.tenant.slug])
-    assert owner.post(page, {"live_path": chosen}).status_code == HTTPStatus.FOUND
+    chosen_limits = {"live_path": chosen, "live_most": 50, "wall_most": 4}
+    assert owner.post(page, chosen_limits).status_code == HTTPStatus.FOUND
     ring.script("POST", sessions_path(cast), created(ring, cast))
 
     answer = player.post(

@@ -5,8 +5,9 @@
  * direct session is short (Ring ends it after 30 or 60 seconds). "Keep watching" opens the next one first, through the
  * relay, and swaps the <video> when its first frame is there, so the picture does not break. A relayed session goes on
  * over Ring's limits; there "Keep watching" only says that somebody is still there. States, in `data-state` and in words:
- * idle, connecting, waiting (for the first frame), live, stalled, ended. Nothing is ever sent to the camera.
+ * idle, connecting, waiting (for the first frame), live, stalled, ended, snapshots (no video gets through). Nothing is ever sent to the camera.
  */
+import { Reachability } from "./player_ice.js";
 import { Stats } from "./player_stats.js";
 import { csrfToken } from "./csrf.js";
 import { toast } from "./ui.js";
@@ -18,8 +19,11 @@ const RETRY_S = [2, 4, 8, 16, 30];
 const CHECK_MS = 5000;
 const HIDDEN_MS = 20_000;
 const LAST_SECONDS = 15;
+const SNAPSHOT_MS = 10_000;
 // Trying again by itself would not change these.
-const FINAL = new Set(["offline", "forbidden", "removed", "link_again", "not_set_up", "no_video", "codec", "rejected", "budget", "csrf", "unauthorized", "unlinked", "privacy", "privacy_zones", "access", "not_granted"]);
+const FINAL = new Set(["offline", "forbidden", "removed", "link_again", "not_set_up", "no_video", "codec", "rejected", "budget", "csrf", "unauthorized", "unlinked", "privacy", "privacy_zones", "access", "not_granted", "blocked"]);
+// What was seen before must not stay on the page either.
+const GONE = new Set(["forbidden", "removed", "unauthorized", "unlinked", "privacy", "privacy_zones", "access", "not_granted"]);
 const ENDINGS = {
   closed: "Ended.",
   hidden: "Paused while this page was in the background.",
@@ -62,6 +66,7 @@ class Session {
     this.video.playsInline = true;
     this.video.autoplay = true;
     this.video.hidden = true;
+    this.reach = new Reachability(this.peer, iceServers);
     this.failed = new Promise((_, reject) => {
       this.fail = reject;
     });
@@ -80,7 +85,8 @@ class Session {
       this.video.play().catch(() => {});
     };
     this.peer.onconnectionstatechange = () => {
-      if (this.peer.connectionState === "failed") this.fail(new Ended("lost", ENDINGS.lost));
+      if (this.peer.connectionState !== "failed") return;
+      this.fail(this.lastFrameAt ? new Ended("lost", ENDINGS.lost) : this.#unreached());
     };
     const transceiver = this.peer.addTransceiver("video", { direction: "recvonly" });
     preferH264(transceiver);
@@ -95,10 +101,17 @@ class Session {
     this.startedAt = performance.now();
     await this.peer.setRemoteDescription({ type: "answer", sdp: answer });
     const tooLate = new Promise((_, reject) => {
-      this.timer = setTimeout(() => reject(new Ended("failed", "No picture arrived. A firewall may block the video.")), FIRST_FRAME_MS);
+      this.timer = setTimeout(() => reject(this.#unreached()), FIRST_FRAME_MS);
     });
     await Promise.race([this.firstFrame, this.failed, tooLate]).finally(() => clearTimeout(this.timer));
     this.firstFrameMs = performance.now() - began;
+  }
+
+  /** Nothing arrived: what this network lets through says why, and what to do. */
+  #unreached() {
+    const { code, words, advice } = this.reach.diagnosis;
+    // A camera that sends nothing may do so in a moment; a network that lets nothing through will not.
+    return new Ended(code === "no_video" ? "failed" : "blocked", `${words} ${advice}`);
   }
 
   async #post(offer) {
@@ -259,10 +272,14 @@ export class Player {
     this.left = root.querySelector("[data-player-left]");
     this.path = root.querySelector("[data-player-path]");
     this.badge = root.querySelector("[data-player-live]");
+    this.guard = root.querySelector("[data-player-guard]");
+    this.firstPoster = this.poster.src;
     this.buttons = Object.fromEntries(
       ["toggle", "extend", "grab", "pip", "full"].map((name) => [name, root.querySelector(`[data-player-${name}]`)]),
     );
     this.iceServers = JSON.parse(root.dataset.iceServers || "[]");
+    // A screen on a wall has nobody to press a key; a battery is not emptied for it.
+    this.goesOn = root.dataset.goesOn !== undefined && root.dataset.battery === "no";
     this.isSmall = root.dataset.small !== undefined;
     this.extendWords = this.buttons.extend.textContent;
     this.session = null;
@@ -283,7 +300,9 @@ export class Player {
     if (this.isOn) return;
     const run = new AbortController();
     this.run = run;
+    clearInterval(this.snapshots);
     this.#showToggle("Stop", "pause");
+    this.#endWhenUnseen();
     for (let tries = 0; ; ) {
       this.#say(tries ? "stalled" : "connecting", tries ? "Connecting again…" : "Connecting to the camera…");
       const began = performance.now();
@@ -293,12 +312,12 @@ export class Player {
         return; // stopped
       } catch (error) {
         if (run.signal.aborted) return;
-        this.#drop();
         const ended = error instanceof Ended ? error : new Ended("lost", "This browser could not show the picture.");
+        this.#drop(ended.reason);
         if (performance.now() - began > 30_000) tries = 0;
         const again = ended.reason !== "cap" && ended.reason !== "closed" && !FINAL.has(ended.reason) && tries < RETRY_S.length;
         if (!again) {
-          this.#finish(run, ended.message);
+          this.#finish(run, ended.message, ended.reason);
           return;
         }
         const waitS = Math.max(RETRY_S[tries], ended.retryAfterS);
@@ -311,12 +330,12 @@ export class Player {
   }
 
   /** Stop, and tell Ring. */
-  stop(words = ENDINGS.closed) {
+  stop(words = ENDINGS.closed, reason = "closed") {
     const run = this.run;
     if (!run) return;
     run.abort();
-    this.#drop();
-    this.#finish(run, words);
+    this.#drop(reason);
+    this.#finish(run, words, reason);
   }
 
   /** Keep watching: tell the relay, or open the next session, by the relay, before this direct one ends. */
@@ -452,7 +471,8 @@ export class Player {
     if (isNear !== this.isNear) {
       this.isNear = isNear;
       this.buttons.extend.classList.toggle("button-primary", isNear);
-      if (isNear) this.#announce(`${whole} seconds left. Press e to keep watching.`);
+      if (isNear && this.goesOn) this.extend();
+      else if (isNear) this.#announce(`${whole} seconds left. Press e to keep watching.`);
       else if (this.state === "live") this.#announce("");
     }
   }
@@ -461,13 +481,14 @@ export class Player {
     this.words.textContent = words;
   }
 
-  #say(state, words) {
+  #say(state, words, reason = "") {
     this.state = state;
     this.root.dataset.state = state;
     this.root.setAttribute("aria-busy", String(state === "connecting" || state === "waiting"));
     const isLive = state === "live";
     this.badge.hidden = !isLive;
     this.#showPath();
+    if (this.guard) this.guard.hidden = !this.isOn;
     for (const name of ["extend", "grab", "pip"]) if (this.buttons[name]) this.buttons[name].hidden = !isLive;
     if (this.buttons.pip && !document.pictureInPictureEnabled) this.buttons.pip.hidden = true;
     this.buttons.toggle.classList.toggle("button-primary", !this.isOn);
@@ -476,20 +497,58 @@ export class Player {
       this.isNear = false;
     }
     this.#announce(words);
-    this.root.dispatchEvent(new CustomEvent("player:state", { bubbles: true, detail: { state } }));
+    this.root.dispatchEvent(new CustomEvent("player:state", { bubbles: true, detail: { state, reason } }));
   }
 
-  #drop() {
+  #drop(reason) {
+    if (GONE.has(reason)) this.poster.src = this.firstPoster;
+    else this.#keepLastFrame();
     this.session?.close();
     this.session = null;
     this.next?.close();
   }
 
-  #finish(run, words) {
+  /** What was last seen is newer than the picture the page came with. It stays in this page only. */
+  #keepLastFrame() {
+    const video = this.session?.video;
+    if (!video?.videoWidth) return;
+    const canvas = document.createElement("canvas");
+    canvas.width = video.videoWidth;
+    canvas.height = video.videoHeight;
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    const clock = new Date().toLocaleTimeString();
+    canvas.toBlob((blob) => blob && this.showPicture(URL.createObjectURL(blob), `as it was at ${clock}`), "image/jpeg", 0.85);
+  }
+
+  /** Put another still in place of the present one. */
+  showPicture(address, words) {
+    if (this.poster.src.startsWith("blob:")) URL.revokeObjectURL(this.poster.src);
+    this.poster.src = address;
+    this.poster.alt = `${this.root.getAttribute("aria-label").replace(/, live$/, "")}, ${words}`;
+  }
+
+  #finish(run, words, reason) {
     if (this.run !== run) return;
     this.run = null;
     this.#showToggle("Watch again", "play");
-    this.#say("ended", words);
+    this.#say("ended", words, reason);
+    // A screen has no pictures but its own.
+    if (reason === "blocked" && !this.root.closest("[data-wall-screen]")) this.#stepDown(words);
+  }
+
+  /** No video gets through here: the newest pictures instead, and labelled so, until somebody tries again. */
+  #stepDown(words) {
+    this.root.dataset.state = "snapshots";
+    this.#announce(`${words} Until then: pictures of events instead of video, looked for every ten seconds.`);
+    this.snapshots = setInterval(() => document.hidden || this.newestPicture(), SNAPSHOT_MS);
+    this.newestPicture();
+  }
+
+  /** Show the newest picture there is of this camera. */
+  newestPicture() {
+    const address = new URL(this.firstPoster, location.href);
+    address.searchParams.set("v", Date.now());
+    this.showPicture(address.href, "a picture, not live");
   }
 
   #showToggle(words, icon) {
@@ -512,14 +571,18 @@ export class Player {
     this.buttons.pip?.addEventListener("click", () => this.pictureInPicture());
     this.buttons.full.addEventListener("click", () => this.fullScreen());
     addEventListener("pagehide", () => this.stop());
-    document.addEventListener("visibilitychange", () => {
-      clearTimeout(this.hiddenTimer);
-      // A picture in its own window is being watched although the tab is not.
-      if (document.hidden && this.isOn && document.pictureInPictureElement === null) {
-        this.hiddenTimer = setTimeout(() => this.stop(ENDINGS.hidden), HIDDEN_MS);
-      }
-    });
+    document.addEventListener("visibilitychange", () => this.#endWhenUnseen());
+    // The picture's own window is closed, and the tab is still in the background.
+    this.stage.addEventListener("leavepictureinpicture", () => this.#endWhenUnseen(), { capture: true });
     document.addEventListener("keydown", (event) => this.#key(event));
+  }
+
+  /** Nobody sees the page: while it goes on, Ring may keep a doorbell's ring to itself, and a battery drains. */
+  #endWhenUnseen() {
+    clearTimeout(this.hiddenTimer);
+    // A picture in its own window is being watched although the tab is not.
+    if (!document.hidden || !this.isOn || document.pictureInPictureElement !== null) return;
+    this.hiddenTimer = setTimeout(() => this.stop(ENDINGS.hidden, "hidden"), HIDDEN_MS);
   }
 
   #key(event) {

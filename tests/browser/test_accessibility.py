@@ -102,9 +102,26 @@ def test_axe_finds_nothing(installed: Installation, chromium: Browser, look: Loo
         visit(owner, installed.portal.url + one_of(owner, path))
         owner.locator("[data-player-stats]").evaluate_all("all => all.forEach((one) => (one.open = true))")
         look(owner, f"one of {path}")
+        if path == "devices/":
+            visit(owner, f"{owner.url}viewings/")
+            look(owner, "watched live")
     for path in OWNERS_PAGES:
         visit(owner, f"{tenant}/{path}")
         look(owner, path or "home")
+    owner.goto(f"{tenant}/live/screens/")
+    owner.get_by_label("Name").fill("Lobby")
+    owner.get_by_label("Front Door").check()
+    owner.get_by_role("button", name="Make the link").click()
+    link = owner.locator("#fresh-link").inner_text()
+    look(owner, "screens, with a link")
+    screen = open_page(chromium)
+    screen.goto(link)
+    expect(screen.locator("[data-player][data-state=live]")).to_have_count(1)
+    look(screen, "a screen")
+    screen.context.clear_cookies()
+    screen.goto(f"{tenant}/screen/")
+    look(screen, "a screen without its link")
+    screen.context.close()
     for path in ACCOUNT_PAGES:
         visit(owner, f"{installed.portal.url}/accounts/{path}")
         look(owner, f"account, {path}")
@@ -134,6 +151,7 @@ OWNERS_PAGES = (
     "events/?reviewed=no",
     "devices/",
     "live/",
+    "live/screens/",
     "clips/",
     "deliveries/",
     "settings/",
