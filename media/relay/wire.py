@@ -47,6 +47,8 @@ _MAX_SEGMENTS: Final = 48
 _MAX_DATAGRAM: Final = 65_000
 # No larger datagram comes over the internet in one piece; pylibsrtp takes a little more.
 _MAX_RECEIVED: Final = 1500
+# What a receiver report has room for (RFC 3550, 6.4.2), in a packet that libsrtp takes.
+_MAX_SOURCES: Final = 16
 _GCM_TAG, _SHA1_80_TAG = 16, 10
 _SEGMENT_SIZE: Final = struct.Struct("H")
 # Waiting for room in a socket: what the caller does about it is drop.
@@ -231,11 +233,16 @@ class UpstreamPeer:
         transport: Any = receiver.transport
         _pass_over_noise(transport)
         to_receiver = transport._handle_rtp_data
+        sources: set[bytes] = set()
 
         async def tap(data: bytes, arrival_time_ms: int) -> None:
             self._received(data)
-            # Its statistics, receiver reports and bandwidth estimate go upstream as ever.
-            await to_receiver(data, arrival_time_ms=arrival_time_ms)
+            # Its statistics, receiver reports and bandwidth estimate go upstream as ever; of so many sources as one report takes.
+            # With one more aiortc's reporting fails, and its `close` waits for that for ever.
+            source = data[8:12]
+            if source in sources or len(sources) < _MAX_SOURCES:
+                sources.add(source)
+                await to_receiver(data, arrival_time_ms=arrival_time_ms)
 
         transport._handle_rtp_data = tap
         self._peer.on("connectionstatechange", lambda: self._on_state(self._peer.connectionState))

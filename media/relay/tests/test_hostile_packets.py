@@ -225,6 +225,22 @@ async def test_malformed_and_bogus_packets_of_a_viewer_and_of_a_camera_end_no_pi
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+async def test_a_camera_of_many_sources_is_shown_and_let_go(camera: Camera, ring: FakeRing) -> None:
+    """Every few packets another SSRC: the picture goes on, and the connection can still be closed (by the fixture)."""
+    async with watching(lambda offer: camera.join(1, offer)) as viewer:
+        await until(lambda: len(viewer.greys) > 3)
+        for number in range(400):
+            other = rtp.build(
+                payload_type=viewer_payload_type(camera), marker=True, sequence=number, timestamp=0,
+                ssrc=1_000 + number, payload=b"\x41" + bytes(20),
+            )  # fmt: skip
+            await ring.sessions[1].getSenders()[0].transport._send_rtp(other)
+        seen = len(viewer.greys)
+        await until(lambda: len(viewer.greys) > seen + 20, what="the picture going on")
+        # Long enough for aiortc to report: once a second.
+        await until(lambda: len(viewer.greys) > seen + 60, what="three seconds of pictures")
+
+
 def viewer_payload_type(camera: Camera) -> int:
     assert camera._current is not None
     payload_type = camera._current.peer._payload_type
