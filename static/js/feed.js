@@ -15,6 +15,8 @@ const RETRY_MOST_MS = 30_000;
 const PING_EVERY_MS = 20_000;
 const SILENCE_MS = 10_000;
 const STABLE_MS = 5_000;
+// So often rows go in while many come.
+const FLUSH_EVERY_MS = 250;
 const LOOK_AGAIN_WITHIN_MS = 2_000;
 const WORDS = { live: "Live", connecting: "Connecting…", reconnecting: "Reconnecting…", offline: "Offline" };
 
@@ -196,7 +198,18 @@ class List {
     this.waiting.push(event);
     if (this.waiting.length > this.limit) this.waiting.shift();
     this.announce();
-    this.flush();
+    this.flushSoon();
+  }
+
+  /** Now; but in a flood a few times a second, all that came at once: each time the page is laid out anew. */
+  flushSoon() {
+    if (this.flushing) return;
+    const waitMs = (this.flushedAt ?? -FLUSH_EVERY_MS) + FLUSH_EVERY_MS - performance.now();
+    this.flushing = setTimeout(() => {
+      this.flushing = null;
+      this.flushedAt = performance.now();
+      this.flush();
+    }, Math.max(0, waitMs));
   }
 
   /** Whether a new row could move what somebody points at, has the focus on, or reads. */

@@ -95,7 +95,8 @@ def test_whoever_looks_at_a_camera_sees_who_else_watches_it(world: World, chromi
     expect(ada.locator("[data-watching-words]")).to_have_text(f"{OWNER} is watching.")
     owner.context.close()
 
-    expect(ada.locator("[data-watching]")).to_be_hidden()
+    # The page asks every five seconds.
+    expect(ada.locator("[data-watching]")).to_be_hidden(timeout=20_000)
     ada.get_by_role("link", name="All", exact=True).click()
     expect(ada.get_by_role("row").filter(has_text=OWNER)).to_contain_text("The viewer")
     ada.context.close()
