@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 UV_VERSION := 0.13.9
 
-.PHONY: demo staff-code install run test test-services test-browser check bench lock screenshots clean
+.PHONY: demo staff-code install run test test-services test-browser test-long check bench lock screenshots clean
 
 demo: install
 	@$(PY) scripts/demo.py
@@ -28,10 +28,14 @@ run: install
 	@$(PY) scripts/run.py
 
 test: install
-	@$(PY) -m pytest -m "not browser and not services" -n 2 --dist worksteal
+	@$(PY) -m pytest -m "not browser and not services and not long" -n 3 --dist worksteal
 
 test-browser: install
 	@$(PY) -m pytest -m browser
+
+test-long: install
+	@$(PY) -m pytest -m long -k "minutes or hundred" -o log_cli=true --log-cli-level=INFO
+	@sh scripts/lossy_network.sh $(PY) -m pytest -m long -k loses -o log_cli=true --log-cli-level=INFO
 
 test-services: install
 	@sh scripts/test_services.sh

@@ -10,7 +10,7 @@ from crontask import cron
 from accounts import erasure, exports
 from accounts.models import DataExport, Erasure
 from portal.walls import across_tenants
-from portal.work import enqueue_due, take
+from portal.work import AHEAD, enqueue_due, take
 
 
 @task(queue_name="media")
@@ -37,7 +37,7 @@ def run_erasure(erasure_id: int) -> None:
 
 
 @cron(IntervalTrigger(seconds=10))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def sweep_data() -> None:
     """Exports and erasures whose task was lost or whose worker died, and exports whose time is over."""
     now = timezone.now()

@@ -23,6 +23,7 @@ https_only = URLValidator(
 
 KEEP_LEAST_DAYS = 7
 KEEP_MOST_DAYS = 3650
+MINUTES_A_DAY = 24 * 60
 
 
 class MfaPolicy(models.TextChoices):
@@ -77,6 +78,10 @@ class Tenant(models.Model):
     live_path = models.CharField(
         "way of live pictures", max_length=6, choices=LivePath, default=LivePath.AUTOMATIC
     )
+    must_say_purpose = models.BooleanField(
+        "team must say what it watches for",
+        default=False,
+    )
     # How many people and programs may watch at once, and how many pictures of one wall are live (docs/live-view.md).
     live_most = models.PositiveSmallIntegerField(
         "live pictures at once, whole company",
@@ -87,6 +92,12 @@ class Tenant(models.Model):
         "live pictures at once on one wall",
         default=4,
         validators=[MinValueValidator(1), MaxValueValidator(16)],
+    )
+    # What a battery gives for live video (docs/live-view.md).
+    battery_minutes = models.PositiveSmallIntegerField(
+        "live minutes a day, each battery camera",
+        default=30,
+        validators=[MinValueValidator(1), MaxValueValidator(MINUTES_A_DAY)],
     )
     # How long things are kept (events/retention.py). Seven days: longer than any retry of Ring's, or a weekend's outage.
     keep_events_days = models.PositiveSmallIntegerField(
@@ -117,6 +128,10 @@ class Tenant(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(require_mfa__in=MfaPolicy.values), name="accounts_tenant_mfa_policy_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(battery_minutes__gte=1, battery_minutes__lte=MINUTES_A_DAY),
+                name="accounts_tenant_battery_minutes",
             ),
         ]
 

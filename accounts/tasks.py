@@ -19,7 +19,7 @@ from accounts.refusals import LinkRefused
 from accounts.retrying import pause_after
 from accounts.tokens import NotSetUp, fresh_access_token, ring_config
 from portal.walls import enter_tenant_of
-from portal.work import backoff, enqueue_after, enqueue_due, enqueue_missing, take
+from portal.work import AHEAD, backoff, enqueue_after, enqueue_due, enqueue_missing, take
 from ring.errors import RingError, RingRejected
 
 logger = logging.getLogger(__name__)
@@ -106,14 +106,14 @@ def _ended(now: datetime) -> QuerySet[RingAccount]:
 
 
 @cron(IntervalTrigger(seconds=5))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def sweep_linking() -> None:
     """Whatever is due in linking and lost its task gets a new one."""
     enqueue_due(RingAccount.objects.filter(state__in=linking.LINKING), continue_linking, now=timezone.now())
 
 
 @cron(IntervalTrigger(minutes=10))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def sweep_refresh() -> None:
     """
     Every token is refreshed once a day, so that none reaches its thirtieth (contract 4).
@@ -125,18 +125,18 @@ def sweep_refresh() -> None:
     waited = Q(refresh_tried_at__isnull=True) | Q(refresh_tried_at__lt=now - REFRESH_RETRY)
     rows = (_stale(now) | _ended(now)).filter(waited)
     rows = rows.order_by(F("refresh_tried_at").asc(nulls_first=True), "tokens_obtained_at")
-    enqueue_missing(rows.values_list("pk", flat=True)[:SWEPT_AT_ONCE], refresh_account)
+    enqueue_missing(rows.values_list("pk", flat=True), refresh_account, limit=SWEPT_AT_ONCE)
 
 
 @cron(CronTrigger(hour=6))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def report_ageing() -> None:
     """Tokens that cannot be renewed are told of long before they die."""
     ageing.report_ageing(now=timezone.now())
 
 
 @cron(IntervalTrigger(hours=1))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def sweep_unclaimed() -> None:
     """Tokens nobody claimed do not stay."""
     count = unlinking.forget_unclaimed(now=timezone.now())
@@ -145,7 +145,7 @@ def sweep_unclaimed() -> None:
 
 
 @cron(IntervalTrigger(seconds=5))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def sweep_audit() -> None:
     """Entries whose process died before it could chain them."""
     audit.chain_all()
@@ -170,7 +170,7 @@ def send_relink_notice(notice_id: int) -> None:
 
 
 @cron(IntervalTrigger(minutes=1))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def sweep_relink_notices() -> None:
     """Whoever has to link again hears of it."""
     now = timezone.now()
@@ -200,7 +200,7 @@ def tell_identifier(account_id: int) -> None:
 
 
 @cron(IntervalTrigger(minutes=1))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def sweep_identifiers() -> None:
     """No lost task leaves an old address at Ring."""
     enqueue_due(identifier.linked(), tell_identifier, now=timezone.now())
@@ -224,7 +224,7 @@ def erase_history(account_id: int) -> None:
 
 
 @cron(IntervalTrigger(seconds=5))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def sweep_ended_links() -> None:
     """What is to be erased is, whoever died meanwhile."""
     enqueue_due(unlinking.history_to_erase(), erase_history, now=timezone.now())

@@ -162,11 +162,14 @@ def _own_account(request: TenantRequest, public_id: UUID) -> RingAccount:
 @require_safe
 @roles_allowed(*ANYONE_IN_THE_TENANT)
 def linked(request: TenantRequest, tenant: str, account: UUID) -> HttpResponse:
-    """How the link goes, and the devices it brought. For the person who linked; polls itself while things move."""
+    """How the link goes, and the devices it brought. For the person who linked; asks again by itself while things move."""
     row = _own_account(request, account)
     refusal = _REFUSAL_OF_STATE.get(row.state) or refusal_from(row.last_error)
     is_finishing = row.state in (State.RECEIVED, State.CLAIMING, State.AWAITING)
     is_syncing = row.state == State.LINKED and row.synced_at is None
+    devices = row.devices.present().select_related("ring_account") if row.state == State.LINKED else []
+    # Whoever goes to the Ring app now, to share one, finds it here on coming back.
+    awaits_devices = row.state == State.LINKED and not devices
     context = {
         "account": row,
         "link_tenant": request.tenant,
@@ -176,8 +179,8 @@ def linked(request: TenantRequest, tenant: str, account: UUID) -> HttpResponse:
         "is_finishing": is_finishing,
         "is_ring_silent": is_finishing and row.last_error != "",
         "is_syncing": is_syncing,
-        "polls": is_finishing or is_syncing,
-        "devices": row.devices.present().select_related("ring_account") if row.state == State.LINKED else [],
+        "poll_every_s": 2 if is_finishing or is_syncing else 10 if awaits_devices else None,
+        "devices": devices,
     }
     template = (
         "accounts/linked.html#progress" if request.headers.get("HX-Request") else "accounts/linked.html"

@@ -2,7 +2,7 @@
 Webhooks at a server, in a process of its own: as fast as they are answered, or at a steady rate.
 
 Requests are built beforehand and sent over kept connections, byte for byte, so that the generator costs little beside
-what it measures. `python -m bench.load PORT COUNT CONNECTIONS RATE` prints one JSON object.
+what it measures. `python -m bench.load PORT COUNT CONNECTIONS RATE HOMES` prints one JSON object.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 import uvloop
 
-from bench.server import KEY, ROOT
+from bench.server import HOME, KEY, ROOT
 
 
 @dataclass(frozen=True)
@@ -32,28 +32,33 @@ class Load:
     began_ns: int
 
 
-def post(port: int, *, count: int, connections: int = 32, rate: float = 0) -> Load:
-    """Send `count` webhooks from another process; with `rate`, that many a second, evenly. Waits for the end."""
-    command = [sys.executable, "-m", "bench.load", str(port), str(count), str(connections), str(rate)]
+def post(port: int, *, count: int, connections: int = 32, rate: float = 0, homes: int = 0) -> Load:
+    """
+    Send `count` webhooks from another process; with `rate`, that many a second, evenly. Waits for the end.
+
+    They are of the home that `bench.server.prepare` makes, or of `bench.customers`' so many homes in turn.
+    """
+    numbers = [str(number) for number in (port, count, connections, rate, homes)]
+    command = [sys.executable, "-m", "bench.load", *numbers]
     done = subprocess.run(command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE)  # noqa: S603 - ours
     return Load(**json.loads(done.stdout))
 
 
-def body(sub_type: str = "human") -> bytes:
-    """A motion of this moment that nobody has told of before."""
+def body(sub_type: str = "human", home: str = HOME) -> bytes:
+    """A motion of this moment, at a home's camera, that nobody has told of before."""
     now = datetime.now(UTC)
     document = {
         "meta": {
             "version": "1.1",
             "time": now.isoformat(),
             "request_id": str(uuid.uuid4()),
-            "account_id": "ava1.ring.account.BENCH",
+            "account_id": f"ava1.ring.account.{home}",
         },
         "data": {
-            "id": f"ava1.ring.device.BENCH_motion_{uuid.uuid4().hex}",
+            "id": f"ava1.ring.device.{home}_motion_{uuid.uuid4().hex}",
             "type": "motion_detected",
             "attributes": {
-                "source": "ava1.ring.device.BENCH",
+                "source": f"ava1.ring.device.{home}",
                 "source_type": "devices",
                 "timestamp": int(now.timestamp() * 1000),
                 "sub_type": sub_type,
@@ -111,9 +116,12 @@ class Line(asyncio.Protocol):
         return await self._answered
 
 
-async def _run(port: int, count: int, connections: int, rate: float) -> Load:
+async def _run(port: int, count: int, connections: int, rate: float, homes: int) -> Load:
+    def home_of(number: int) -> str:
+        return f"{HOME}{number % homes}" if homes else HOME
+
     # At a rate each one carries the moment it is sent, for whoever measures its way, and so is made then.
-    requests = [b"" if rate else request(body()) for _ in range(count)]
+    requests = [b"" if rate else request(body(home=home_of(number))) for number in range(count)]
     lines = [await Line.open(port) for _ in range(connections)]
     took_s: list[float] = []
     errors = 0
@@ -128,7 +136,8 @@ async def _run(port: int, count: int, connections: int, rate: float) -> Load:
                 await asyncio.sleep(due - time.perf_counter())
             # At a rate, the time counts from when the request was due: a generator that is held up hides nothing.
             start = due or time.perf_counter()
-            if await line.send(content or request(body(str(time.monotonic_ns())))) != 200:
+            content = content or request(body(str(time.monotonic_ns()), home_of(number)))
+            if await line.send(content) != 200:
                 errors += 1
             took_s.append(time.perf_counter() - start)
 
@@ -146,5 +155,6 @@ async def _run(port: int, count: int, connections: int, rate: float) -> Load:
 
 if __name__ == "__main__":
     given_port, given_count, given_connections = map(int, sys.argv[1:4])
-    load = uvloop.run(_run(given_port, given_count, given_connections, float(sys.argv[4])))
+    given_rate, given_homes = float(sys.argv[4]), int(sys.argv[5])
+    load = uvloop.run(_run(given_port, given_count, given_connections, given_rate, given_homes))
     sys.stdout.write(json.dumps(asdict(load)))

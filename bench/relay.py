@@ -26,11 +26,13 @@ KINDS = ("ours", "plain", "MediaRelay", "janus", "libdatachannel")
 FULL_RATE = 0.98
 FRAME_MS = 1000 / FRAME_RATE
 ONE_HOUR_S = 3600.0
+# So many are compared with the peers that carry them; so many does one core carry; so many join at one moment.
+COMPARED, MANY, RUSH = 96, 300, 500
 # The kinds compared, with so many viewers, under this name.
 PEERS = {
     "MediaRelay": (4, "aiortc's MediaRelay, 4 viewers (it decodes and encodes again)"),
-    "janus": (96, "Debian's Janus, videoroom"),
-    "libdatachannel": (96, "libdatachannel, node binding"),
+    "janus": (COMPARED, "Debian's Janus, videoroom"),
+    "libdatachannel": (COMPARED, "libdatachannel, node binding"),
 }
 
 
@@ -62,24 +64,21 @@ def measure_relay(
     settle_s: float = 1,
     cap_s: float = ONE_HOUR_S,
     on_one_core: bool = False,
+    at_once: bool = False,
 ) -> Measured:
     """
     Run the camera, a relay and `count` viewers; with `on_one_core` the relay gets a core to itself, and not more.
 
-    What comes in the first `settle_s` seconds is not counted.
+    Viewers join one after the other, or `at_once`. What comes in the first `settle_s` seconds is not counted.
     """
-    return asyncio.run(
-        _measure(kind, count, seconds=seconds, settle_s=settle_s, cap_s=cap_s, on_one_core=on_one_core)
-    )
 
+    async def measured() -> Measured:
+        async with relays.running(kind, cap_s=cap_s) as (relay, _):
+            if on_one_core:
+                _put_on_a_core_of_its_own(relay.pid)
+            return await _watch(kind, relay, count, seconds=seconds, settle_s=settle_s, at_once=at_once)
 
-async def _measure(
-    kind: str, count: int, *, seconds: float, settle_s: float, cap_s: float, on_one_core: bool
-) -> Measured:
-    async with relays.running(kind, cap_s=cap_s) as (relay, _):
-        if on_one_core:
-            _put_on_a_core_of_its_own(relay.pid)
-        return await _watch(kind, relay, count, seconds=seconds, settle_s=settle_s)
+    return asyncio.run(measured())
 
 
 def _put_on_a_core_of_its_own(pid: int) -> None:
@@ -89,12 +88,20 @@ def _put_on_a_core_of_its_own(pid: int) -> None:
         os.sched_setaffinity(int(thread.name), cores[-1:])
 
 
-async def _watch(kind: str, relay: relays.Relay, count: int, *, seconds: float, settle_s: float) -> Measured:
+async def _watch(
+    kind: str, relay: relays.Relay, count: int, *, seconds: float, settle_s: float, at_once: bool
+) -> Measured:
     viewers = [Viewer() for _ in range(count)]
-    for viewer in viewers:
-        await relay.join(viewer)
+    if at_once:
+        # Beforehand: making hundreds of keys is not the relay's work.
+        for viewer in viewers:
+            await viewer.offer()
+        await asyncio.gather(*(relay.join(viewer) for viewer in viewers))
+    else:
+        for viewer in viewers:
+            await relay.join(viewer)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.gather(*(viewer.has_picture.wait() for viewer in viewers)), 20)
+        await asyncio.wait_for(asyncio.gather(*(viewer.has_picture.wait() for viewer in viewers)), 30)
     with Farm() as farm:
         for viewer in viewers:
             farm.adopt(viewer)
@@ -136,8 +143,9 @@ def measure(*, rounds: int) -> list[Figure]:
     runs: dict[str, list[Measured]] = {"ours": [], **{kind: [] for kind in PEERS}}
     for _ in range(rounds):
         for kind, of_kind in runs.items():
-            of_kind.append(measure_relay(kind, PEERS.get(kind, (96, ""))[0]))
-    many = [measure_relay("ours", 300, on_one_core=True) for _ in range(rounds)]
+            of_kind.append(measure_relay(kind, PEERS.get(kind, (COMPARED, ""))[0]))
+    many = [measure_relay("ours", MANY, on_one_core=True) for _ in range(rounds)]
+    rush = [measure_relay("ours", RUSH, seconds=2, at_once=True) for _ in range(rounds)]
 
     def viewer_seconds(kind: str) -> float:
         return statistics.median(1000 / run.cpu_ms_per_viewer_second for run in runs[kind])
@@ -147,7 +155,7 @@ def measure(*, rounds: int) -> list[Figure]:
 
     costs = [
         Figure(
-            name="live relay, viewer-seconds a CPU second, 96 viewers",
+            name=f"live relay, viewer-seconds a CPU second, {COMPARED} viewers",
             unit="viewer-s/CPU-s",
             ours=viewer_seconds("ours"),
             peer=viewer_seconds(kind),
@@ -155,21 +163,41 @@ def measure(*, rounds: int) -> list[Figure]:
         )
         for kind, (_, name) in PEERS.items()
     ]
-    return [
-        *costs,
+    first_pictures = [
         Figure(
             name="live relay, offer to first whole picture, median",
             unit="ms",
             ours=first_picture_ms("ours"),
-            peer=first_picture_ms("MediaRelay"),
-            peer_name=PEERS["MediaRelay"][1],
+            peer=first_picture_ms(kind),
+            peer_name=name,
+        )
+        for kind, (_, name) in PEERS.items()
+    ]
+    # What those beyond the first 96 add; the process itself has the rest.
+    more = [large.mib_after - small.mib_after for large, small in zip(many, runs["ours"], strict=True)]
+    return [
+        *costs,
+        *first_pictures,
+        Figure(
+            name="memory a viewer",
+            unit="KiB",
+            ours=statistics.median(more) * 1024 / (MANY - COMPARED),
+            peer=1024,
+            peer_name=f"the limit; {runs['ours'][-1].mib_after:.0f} MiB with {COMPARED} viewers, {many[-1].mib_after:.0f} with {MANY}",
         ),
         Figure(
             name="viewers at full rate without gaps, relay on one core",
             unit="viewers",
             ours=statistics.median(run.at_full_rate - run.with_gaps - run.without_picture for run in many),
-            peer=300,
+            peer=MANY,
             peer_name=f"the limit; {statistics.median(run.cores for run in many):.2f} of the core used",
+        ),
+        Figure(
+            name="viewers with a picture, all joined at once",
+            unit="viewers",
+            ours=min(RUSH - run.without_picture for run in rush),
+            peer=RUSH,
+            peer_name=f"all of them; the last after {max(run.first_picture_longest_s for run in rush):.1f} s",
         ),
     ]
 
@@ -206,9 +234,15 @@ def main() -> None:
         "--cap-s", type=float, default=ONE_HOUR_S, help="after which the camera ends a session"
     )
     parser.add_argument("--on-one-core", action="store_true")
+    parser.add_argument("--at-once", action="store_true", help="all viewers join at the same moment")
     asked = parser.parse_args()
     found = measure_relay(
-        asked.kind, asked.viewers, seconds=asked.seconds, cap_s=asked.cap_s, on_one_core=asked.on_one_core
+        asked.kind,
+        asked.viewers,
+        seconds=asked.seconds,
+        cap_s=asked.cap_s,
+        on_one_core=asked.on_one_core,
+        at_once=asked.at_once,
     )
     sys.stdout.write(json.dumps(asdict(found)) + "\n")
 

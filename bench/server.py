@@ -13,6 +13,8 @@ from typing import Literal
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "bench-signing-key"
+# The end of the Ring ids of the account and the camera that `prepare` makes.
+HOME = "BENCH"
 STARTS_WITHIN_S = 40
 
 Kind = Literal["daphne", "uvicorn"]

@@ -23,13 +23,14 @@ class DeviceAdmin(StaffAdmin):
         "ring_account",
         "kind",
         "online",
+        "plan",
         "is_battery_powered",
         "battery_percent",
         "seen_at",
         "removed_at",
     )
     list_select_related = ("tenant", "ring_account")
-    list_filter = ("kind", "online", ("removed_at", admin.EmptyFieldListFilter), "tenant")
+    list_filter = ("kind", "online", "plan", ("removed_at", admin.EmptyFieldListFilter), "tenant")
     search_fields = ("name", "=public_id", "=ring_id", "tenant__slug")
     date_hierarchy = "first_seen_at"
 

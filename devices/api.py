@@ -16,7 +16,11 @@ from portal.api import ApiError, Filter, Relation, ResourceSerializer, SelfLink,
 
 
 class DeviceSerializer(ResourceSerializer):
-    """A device, as Ring last described it. `online`, `battery_percent` and `is_battery_powered` null: Ring has not said."""
+    """
+    A device, as Ring last described it. `online`, `battery_percent` and `is_battery_powered` null: Ring has not said.
+
+    `plan`: `unknown` (Ring told of none; nothing is withheld), `active`, or `inactive` (no live view and no new clips).
+    """
 
     url = SelfLink("devices")
     session_cap_s = serializers.IntegerField(
@@ -44,6 +48,8 @@ class DeviceSerializer(ResourceSerializer):
             "battery_percent",
             "is_battery_powered",
             "session_cap_s",
+            "plan",
+            "plan_expires_at",
             "first_seen_at",
             "seen_at",
             "removed_at",

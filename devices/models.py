@@ -52,6 +52,11 @@ class Device(TenantOwned):
         SENSOR = "sensor", "Sensor"
         OTHER = "other", "Device"
 
+    class Plan(models.TextChoices):
+        UNKNOWN = "unknown", "Not known"
+        ACTIVE = "active", "Active"
+        INACTIVE = "inactive", "Ended"
+
     ring_account = models.ForeignKey("accounts.RingAccount", models.PROTECT, related_name="devices")
     ring_id = models.CharField(max_length=255)
     name = models.CharField(max_length=255)
@@ -67,6 +72,14 @@ class Device(TenantOwned):
         default=list, help_text="Component ids of a multi-camera device, as strings."
     )
     documents = models.JSONField(default=dict, help_text="Ring's resources as received, by resource type.")
+    # The subscription to the company's app that covers it, as far as Ring has said (devices/plans.py). Only "inactive"
+    # withdraws anything: where no subscription was ever told of, the plan is unknown and everything works.
+    plan = models.CharField(max_length=8, choices=Plan, default=Plan.UNKNOWN)
+    plan_expires_at = models.DateTimeField(null=True, blank=True)
+    plan_ring_id = models.CharField(
+        max_length=255, blank=True, default="", help_text="The subscription that says so."
+    )
+    plan_changed_at = models.DateTimeField(null=True, blank=True)
     first_seen_at = models.DateTimeField(auto_now_add=True)
     seen_at = models.DateTimeField()
     removed_at = models.DateTimeField(null=True, blank=True)
@@ -83,6 +96,10 @@ class Device(TenantOwned):
                 condition=Q(removed_at__isnull=True) | Q(removed_at__gte=F("seen_at")),
                 name="devices_removed_after_seen",
             ),
+            models.CheckConstraint(
+                condition=Q(plan="active") | Q(plan_expires_at__isnull=True),
+                name="devices_only_an_active_plan_expires",
+            ),
         ]
         indexes = [models.Index(fields=["tenant", "ring_id"])]
 
@@ -93,6 +110,11 @@ class Device(TenantOwned):
     def session_cap_s(self) -> int:
         """How long Ring lets one live session last: 60 s on line power, 30 s on battery or unknown (contract 10.1)."""
         return 60 if self.is_battery_powered is False else 30
+
+    @property
+    def is_plan_ended(self) -> bool:
+        """Ring said that the plan which covered this device ended: what needs one is withdrawn."""
+        return self.plan == self.Plan.INACTIVE
 
     @property
     def component_choices(self) -> list[str | None]:

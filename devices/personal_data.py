@@ -10,7 +10,7 @@ from django_tasks_db.models import DBTaskResult
 from accounts.models import RingAccount
 from accounts.personal_data import PersonalData, Scope, Tally, row_of
 from devices.models import Device
-from devices.tasks import sync_account_devices, sync_one_device
+from devices.tasks import sync_account_devices, sync_one_device, sync_plans
 
 
 class Inventory(PersonalData):
@@ -31,7 +31,8 @@ class Inventory(PersonalData):
             _, erased = Device.objects.filter(ring_account=account).delete()
             tally("devices", erased.get("devices.Device", 0))
             # A task that waits or failed carries Ring's id of a device.
-            paths = [sync_one_device.module_path, sync_account_devices.module_path]
+            tasks = (sync_one_device, sync_account_devices, sync_plans)
+            paths = [task.module_path for task in tasks]
             DBTaskResult.objects.filter(task_path__in=paths, args_kwargs__args__0=account.pk).delete()
 
     def _devices(self, scope: Scope) -> Any:

@@ -52,9 +52,16 @@ def sync_devices(*, account: RingAccount, client: RingClient, now: datetime) -> 
     with transaction.atomic():
         _lock(account)
         known = {device.ring_id: device for device in account.devices.select_for_update(no_key=True)}
-        for document in listed:
+        looked = {ring_id: _look_of(device) for ring_id, device in known.items()}
+        stored = [
             _store(account, document, known.get(document.ring_id), before=before, now=now)
+            for document in listed
+        ]
         RingAccount.objects.filter(pk=account.pk).update(synced_at=now)
+        if account.synced_at is None or any(
+            looked.get(device.ring_id) != _look_of(device) for device in stored
+        ):
+            signals.inventory_changed.send(sender=RingAccount, account=account)
     account.synced_at = now
     return len(listed)
 
@@ -75,10 +82,19 @@ def sync_device(*, account: RingAccount, client: RingClient, ring_id: str, now: 
         _lock(account)
         device = account.devices.select_for_update(no_key=True).filter(ring_id=ring_id).first()
         if document is not None:
-            return _store(account, document, device, before=before, now=now)
+            looked = None if device is None else _look_of(device)
+            device = _store(account, document, device, before=before, now=now)
+            if looked != _look_of(device):
+                signals.inventory_changed.send(sender=RingAccount, account=account)
+            return device
         if device is not None and device.removed_at is None and device.seen_at <= now:
             _remove(device, at=now)
         return None
+
+
+def _look_of(device: Device) -> tuple[object, ...]:
+    """What a list of devices shows of it that no event tells."""
+    return device.removed_at is None, device.name, device.kind, device.has_video
 
 
 def _stamps(account: RingAccount) -> Stamps:
@@ -188,18 +204,22 @@ def _remove(device: Device, *, at: datetime) -> None:
     device.removed_at = max(at, device.seen_at)
     device.save(update_fields=["removed_at"])
     signals.device_removed.send(sender=Device, device=device)
+    signals.inventory_changed.send(sender=RingAccount, account=device.ring_account)
 
 
 def withdraw_devices(*, account: RingAccount, now: datetime) -> int:
     """
     The account was unlinked: none of its devices is shared any more (contract 2.10). Return how many that were.
 
-    Their rows, events and clips stay; linking again brings them back. Sends no signal: the unlinking itself is known.
+    Their rows, events and clips stay; linking again brings them back. Sends nothing for each device: the unlinking itself
+    is known.
     """
     present = account.devices.present()
     # A row seen a moment after `now` (another process's clock) keeps the order that the table promises.
     count = present.filter(seen_at__lte=now).update(removed_at=now)
     count += present.update(removed_at=F("seen_at"))
+    if count:
+        signals.inventory_changed.send(sender=RingAccount, account=account)
     return count
 
 

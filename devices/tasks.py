@@ -14,10 +14,11 @@ from crontask import cron
 from accounts.models import RingAccount
 from accounts.retrying import pause_after
 from accounts.services import NotSetUp, client_for
-from devices import services
+from devices import plans, services
 from devices.models import AccountSync
 from portal.walls import across_tenants, enter_tenant_of, tenant_scope
-from portal.work import backoff, enqueue_after, enqueue_missing, take
+from portal.work import AHEAD, backoff, enqueue_after, enqueue_missing, take
+from ring.client import RingClient
 from ring.errors import RingError, RingForbidden, RingUnauthorized
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,13 @@ def _attempt(sync: AccountSync) -> None:
     began_at = timezone.now()
     try:
         with client_for(account) as client:
-            services.sync_devices(account=account, client=client, now=began_at)
+            try:
+                services.sync_devices(account=account, client=client, now=began_at)
+            except RingForbidden:
+                # Most often a plan that ended: Ring may still say so of the subscription.
+                _read_plans(account, client)
+                raise
+            _read_plans(account, client)
     except (RingError, NotSetUp) as error:
         logger.warning(
             "Devices were not synced. account=%s error=%s attempt=%s",
@@ -83,6 +90,16 @@ def _attempt(sync: AccountSync) -> None:
     AccountSync.objects.filter(pk=sync.pk, next_attempt_at=sync.next_attempt_at).update(
         next_attempt_at=now + pause, attempts=0, last_error="", tried_at=now
     )
+
+
+def _read_plans(account: RingAccount, client: RingClient) -> None:
+    """Beside the devices, which are in already: where Ring does not answer, the next sync asks again."""
+    try:
+        plans.read_plans(account=account, client=client, now=timezone.now())
+    except RingUnauthorized:
+        raise
+    except RingError as error:
+        logger.warning("Plans were not read. account=%s error=%s", account.public_id, type(error).__name__)
 
 
 def _plan_retry(sync: AccountSync, error: RingError | NotSetUp) -> None:
@@ -130,14 +147,43 @@ def sync_one_device(account_id: int, ring_id: str, attempt: int = 1) -> None:
             sync_one_device.using(run_after=timezone.now() + pause).enqueue(account_id, ring_id, attempt + 1)
 
 
-@cron(IntervalTrigger(seconds=15))  # type: ignore[untyped-decorator]  # crontask has no types
 @task
+def sync_plans(account_id: int, attempt: int = 1) -> None:
+    """
+    Read an account's subscriptions anew, because a webhook told of one.
+
+    Tried as `sync_one_device` is; after that the account's regular sync brings the news.
+    """
+    enter_tenant_of(RingAccount, account_id)
+    account = RingAccount.objects.select_related("tenant").filter(pk=account_id).first()
+    if account is None:
+        return
+    began_at = timezone.now()
+    try:
+        with client_for(account) as client:
+            plans.read_plans(account=account, client=client, now=began_at)
+    except RingUnauthorized:
+        return
+    except (RingError, NotSetUp) as error:
+        logger.warning(
+            "Plans were not read. account=%s error=%s attempt=%s",
+            account.public_id,
+            type(error).__name__,
+            attempt,
+        )
+        if isinstance(error, RingError) and attempt < MAX_DEVICE_ATTEMPTS:
+            pause = max(backoff(attempt), timedelta(seconds=error.retry_after_s or 0))
+            sync_plans.using(run_after=timezone.now() + pause).enqueue(account_id, attempt + 1)
+
+
+@cron(IntervalTrigger(seconds=15))  # type: ignore[untyped-decorator]  # crontask has no types
+@task(priority=AHEAD)
 def sweep_device_syncs() -> None:
     """Every linked account is synced regularly, and none is lost with its task."""
     _adopt_accounts()
     due = AccountSync.objects.filter(next_attempt_at__lte=timezone.now() - LOST_AFTER)
     account_ids = due.order_by("next_attempt_at").values_list("ring_account_id", flat=True)
-    enqueue_missing(account_ids[:500], sync_account_devices)
+    enqueue_missing(account_ids, sync_account_devices)
 
 
 def _adopt_accounts() -> None:

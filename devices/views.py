@@ -41,6 +41,7 @@ def device_list(request: TenantRequest, tenant: str) -> HttpResponse:
         devices = devices.filter(name__icontains=query)
     accounts = RingAccount.objects.visible_to(request.membership)
     syncs = AccountSync.objects.filter(ring_account__in=accounts.filter(state__in=LIVE))
+    troubles = set(syncs.exclude(last_error="").values_list("last_error", flat=True).distinct())
     rows = devices.select_related("ring_account").order_by("-has_video", "name", "pk")
     page = Paginator(rows, DEVICES_A_PAGE).get_page(request.GET.get("page"))
     return render(
@@ -56,8 +57,8 @@ def device_list(request: TenantRequest, tenant: str) -> HttpResponse:
             "removed_count": visible.filter(removed_at__isnull=False).count(),
             "linked_count": accounts.filter(state__in=LIVE).count(),
             "needs_link": accounts.filter(state=RingAccount.State.RELINK_REQUIRED).exists(),
-            "without_plan": syncs.filter(last_error="RingForbidden").exists(),
-            "is_ring_away": syncs.filter(last_error__in=["RingUnavailable", "RingRateLimited"]).exists(),
+            "without_plan": "RingForbidden" in troubles,
+            "is_ring_away": not troubles.isdisjoint({"RingUnavailable", "RingRateLimited"}),
             "synced_at": accounts.filter(state__in=LIVE, synced_at__isnull=False)
             .order_by("-synced_at")
             .values_list("synced_at", flat=True)

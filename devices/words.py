@@ -12,6 +12,7 @@ LOW_BATTERY_PERCENT: Final = 20
 PRIVACY_ZONES: Final = (
     "This camera has privacy zones. We cannot mask them yet, so its video stays in the Ring app."
 )
+PLAN_ENDED: Final = "The plan for this camera has ended; renew it in Ring My Apps."
 
 _ICONS: Final = {
     Device.Kind.CAMERA: "cctv",
@@ -59,6 +60,8 @@ def state_of(device: Device) -> State:
         return State("Not shared", "idle")
     if device.ring_account.state == RingAccount.State.RELINK_REQUIRED:
         return State("Not linked", "warn")
+    if device.is_plan_ended:
+        return State("No active plan", "warn")
     if device.online is None:
         return State("Not known", "idle")
     return State("Online", "ok") if device.online else State("Offline", "idle")
@@ -143,7 +146,7 @@ _RING_SILENT: Final = Advice(
     "",
 )
 # What keeps a device just linked from being watched; the rest can wait until its own page is opened.
-_HINDERS: Final = frozenset({"encrypted", "privacy_zones", "offline", "motion_off"})
+_HINDERS: Final = frozenset({"plan_ended", "encrypted", "privacy_zones", "offline", "motion_off"})
 
 
 def sync_trouble(account: RingAccount) -> Advice | None:
@@ -190,6 +193,17 @@ def advice_for(device: Device, sync: AccountSync | None, *, is_own: bool) -> lis
                 else "New events, live view and clips stop until its owner has linked it once more; what was kept stays. There "
                 "is nothing for you to do: the owner has been told.",
                 "bad",
+            )
+        )
+    if device.is_plan_ended:
+        found.append(
+            Advice(
+                "plan_ended",
+                "No active plan",
+                "The plan with this company has ended for this device: no live view, no new clips or pictures. Events come "
+                "all the same, and what was kept stays. "
+                + ("Renew it in Ring My Apps" if is_own else "Its owner can renew it in Ring My Apps")
+                + "; we learn of it at once.",
             )
         )
     document = read(device.documents)

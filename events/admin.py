@@ -1,10 +1,18 @@
 """Deliveries and events, for staff."""
 
-from typing import Any
+import json
+from itertools import groupby
+from typing import Any, ClassVar
 
-from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.safestring import SafeString
 
+from accounts.models import User
+from events import inspector
 from events.models import (
     Delivery,
     Event,
@@ -17,17 +25,97 @@ from events.models import (
     TenantPosition,
 )
 from portal.admin_base import StaffAdmin, preformatted
+from portal.walls import tenant_scope
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(StaffAdmin):
-    """Signed webhook requests. What they say is for superusers: it tells of people's homes."""
+    """
+    Signed webhook requests. What they say is for superusers: it tells of people's homes.
 
-    list_display = ("received_at", "tenant", "verdict", "request_id", "reason")
-    list_select_related = ("tenant",)
-    list_filter = ("verdict", "tenant")
-    search_fields = ("=request_id", "=public_id", "tenant__slug")
+    Replayed as the tenant's own admins do, but with a reason, and the tenant's trail says that staff did it.
+    """
+
+    list_display = (
+        "received_at",
+        "tenant",
+        "event_type",
+        "verdict",
+        "latency",
+        "attempts",
+        "last_error",
+        "request_id",
+        "replayed_at",
+    )
+    list_select_related = ("tenant", "event")
+    list_filter = (
+        "verdict",
+        ("event__next_attempt_at", admin.EmptyFieldListFilter),
+        ("event__last_error", admin.EmptyFieldListFilter),
+        "tenant",
+    )
+    search_fields = ("=request_id", "=public_id", "=event_type", "tenant__slug")
     date_hierarchy = "received_at"
+    hidden = ("device_ring_id",)
+    extra = ("latency", "attempts", "last_error", "attempt_log")
+    actions: ClassVar[tuple[str, ...]] = ("replay",)
+
+    @admin.display(description="on its way")
+    def latency(self, delivery: Delivery) -> str:
+        took_ms = inspector.took_ms(delivery)
+        return "" if took_ms is None else f"{took_ms} ms"
+
+    @admin.display(description="attempts")
+    def attempts(self, delivery: Delivery) -> int | None:
+        event = inspector.event_of(delivery)
+        return None if event is None else event.attempts
+
+    @admin.display(description="last error")
+    def last_error(self, delivery: Delivery) -> str:
+        event = inspector.event_of(delivery)
+        return "" if event is None else event.last_error
+
+    @admin.display(description="each attempt")
+    def attempt_log(self, delivery: Delivery) -> SafeString:
+        event = inspector.event_of(delivery)
+        return preformatted(json.dumps([] if event is None else event.attempt_log, indent=2))
+
+    @admin.action(description="Replay…", permissions=["change"])
+    def replay(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
+        """Take the selected in once more: first what that would do, then, with a reason, do it."""
+        assert isinstance(request.user, User)  # noqa: S101 - the site admits staff only
+        rows = queryset.select_related("tenant", "event").order_by("tenant_id")
+        chosen = list(rows[: inspector.AT_ONCE + 1])
+        if len(chosen) > inspector.AT_ONCE:
+            words = f"Choose {inspector.AT_ONCE} at most."
+            self.message_user(request, words, messages.ERROR)
+            return None
+        reason, error = request.POST.get("reason", "").strip(), ""
+        if request.POST.get("confirmed"):
+            if reason:
+                done: list[inspector.Replay] = []
+                for tenant, theirs in groupby(chosen, key=lambda delivery: delivery.tenant):
+                    with tenant_scope(tenant):
+                        done += inspector.replay(
+                            list(theirs),
+                            tenant=tenant,
+                            actor=request.user,
+                            now=timezone.now(),
+                            reason=reason[:200],
+                        )
+                told = ", ".join(f"{count} × {outcome}" for outcome, count in inspector.counts_of(done))
+                self.message_user(request, f"Taken in again: {told}.", messages.SUCCESS)
+                return None
+            error = "Give the reason."
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Replay deliveries",
+            "chosen": chosen,
+            "counts": inspector.counts_of(inspector.plan(chosen)),
+            "reason": reason,
+            "error": error,
+        }
+        return render(request, "admin/events/replay.html", context)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
         fields: list[Any] = super().get_fields(request, obj)

@@ -32,6 +32,7 @@ BEFORE = "filter[before]"
 class EventSerializer(ResourceSerializer):
     """
     One event. `event_type` and `sub_type` as Ring spells them, `title` for people, `position` in the tenant's order of arrival.
+    `request_id` is that of Ring's webhook: one id through logs, frames and pages.
 
     `device` and `account` are null as long as we do not know them: events may come before their account is linked.
     """
@@ -64,6 +65,7 @@ class EventSerializer(ResourceSerializer):
             "position",
             "component_ids",
             "is_test",
+            "request_id",
             "device",
             "account",
         )

@@ -22,6 +22,8 @@ from portal.walls import tenant_scope
 logger = logging.getLogger(__name__)
 
 GIVE_UP_AFTER_S = 1.0
+RECORDED = "events.recorded"
+PICTURED = "events.pictured"
 
 # What a channel layer raises when its server is away.
 LAYER_ERRORS = (RedisError, OSError, TimeoutError)
@@ -32,13 +34,13 @@ def group_of(tenant_id: int) -> str:
     return f"tenant.{tenant_id}.events"
 
 
-async def announce(tenant_ids: Iterable[int]) -> None:
+async def announce(tenant_ids: Iterable[int], news: str = RECORDED) -> None:
     """Poke the listeners of these tenants. Never raises because nobody can be reached: they look by themselves."""
     layer = get_channel_layer()
     try:
         async with asyncio.timeout(GIVE_UP_AFTER_S):
             for tenant_id in tenant_ids:
-                await layer.group_send(group_of(tenant_id), {"type": "events.recorded", "tenant": tenant_id})
+                await layer.group_send(group_of(tenant_id), {"type": news, "tenant": tenant_id})
     except LAYER_ERRORS as error:
         logger.warning(
             "The channel layer took no message; browsers hear of events later. error=%s", type(error).__name__
@@ -48,6 +50,11 @@ async def announce(tenant_ids: Iterable[int]) -> None:
 def announce_on_commit(tenant_id: int) -> None:
     """Poke once the transaction under way is through; outside of one, now."""
     transaction.on_commit(lambda: async_to_sync(announce)([tenant_id]), robust=True)
+
+
+def announce_picture_on_commit(tenant_id: int) -> None:
+    """The same when the picture of an event is there."""
+    transaction.on_commit(lambda: async_to_sync(announce)([tenant_id], PICTURED), robust=True)
 
 
 def announce_change_on_commit(tenant_id: int) -> None:

@@ -1,5 +1,5 @@
 """
-The event websocket: `ws/t/<tenant>/events/?after=<position>`. See docs/events.md for what goes over it.
+The event websocket: `ws/t/<tenant>/events/?after=<position>&revision=<revision>`. See docs/events.md for what goes over it.
 
 A plain ASGI application rather than a Channels consumer: those pass every message of every socket through one thread.
 """
@@ -16,10 +16,10 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from events.admission import find_visitor
-from events.asgi import Receive, Scope, Send
+from events.asgi import Receive, Refused, Scope, Send
 from events.hub import Mailbox, hubs
 from events.lines import line_of
-from events.serving import SERVER_SEND, position_from, serve
+from events.serving import BAD_REVISION, SERVER_SEND, only_number, serve
 from events.threads import in_thread
 
 logger = logging.getLogger(__name__)
@@ -53,14 +53,17 @@ async def event_socket(scope: Scope, receive: Receive, send: Send) -> None:
         return
     try:
         await send({"type": "websocket.accept"})
-        after = _position_in(scope, last)
-        if after is None:
-            await _send_json(send, {"type": "error", "code": "bad_position", "detail": BAD_AFTER})
+        try:
+            after = _number_in(scope, "after", "bad_position", BAD_AFTER)
+            revision = _number_in(scope, "revision", "bad_revision", BAD_REVISION)
+        except Refused as refusal:
+            await _send_json(send, {"type": "error", "code": refusal.code, "detail": refusal.detail})
             await send({"type": "websocket.close", "code": CLOSE_BAD_REQUEST})
             return
+        mailbox.compare_revision(revision)
         server_send = scope.get(SERVER_SEND, send)
         mailbox.line = line_of(server_send)
-        sending = _send_all(mailbox, after, server_send)
+        sending = _send_all(mailbox, last if after is None else min(after, last), server_send)
         code = await serve(mailbox, sending, _listen(mailbox, receive))
         if code is not None:
             await send({"type": "websocket.close", "code": code})
@@ -111,16 +114,13 @@ def _is_ping(text: str) -> bool:
     return isinstance(message, dict) and message.get("type") == "ping"
 
 
-def _position_in(scope: Scope, last: int) -> int | None:
-    """The position `?after=` names, `last` without one; None when it is no position. One of the future is the last."""
+def _number_in(scope: Scope, name: str, code: str, detail: str) -> int | None:
+    """What the address says of `name`, None without it. Raises Refused where that is no position or revision."""
     try:
-        given = parse_qs(scope.get("query_string", b"").decode("ascii"), keep_blank_values=True).get("after")
+        query = parse_qs(scope.get("query_string", b"").decode("ascii"), keep_blank_values=True)
     except ValueError:
-        return None
-    if given is None:
-        return last
-    position = position_from(given[0]) if len(given) == 1 else None
-    return None if position is None else min(position, last)
+        raise Refused(400, code, detail) from None
+    return only_number(query.get(name), code, detail)
 
 
 async def _send_json(send: Send, message: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """What the address of the list of events asks for: `kind`, `device`, `subtype`, `day`, `from`, `to`, `reviewed`."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
 
@@ -13,7 +13,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from accounts.models import Membership
 from devices.models import Device
 from events import reviews, words
-from events.models import EventQuerySet
+from events.models import Event, EventQuerySet
 from events.zones import day_bounds
 
 # The input's own form, which a link may also carry with an offset: then it means one moment for every reader.
@@ -43,14 +43,8 @@ class Filters:
     def of(cls, query: QueryDict, devices: Iterable[Device]) -> "Filters":
         """Read an address; `devices` are those that may be asked for."""
         wanted, seen = query.getlist("device"), query.getlist("subtype")
-        start, end = _moment(query.get("from", "")), _moment(query.get("to", ""))
-        notes = [
-            f"“{label}” could not be read as a time, so it was left out."
-            for label, name, moment in (("From", "from", start), ("To", "to", end))
-            if query.get(name) and moment is None
-        ]
-        if start is not None and end is not None and start >= end:
-            notes.append("“From” is not before “To”, so nothing can match.")
+        start, end = moment_of(query.get("from", "")), moment_of(query.get("to", ""))
+        notes = notes_on_times(query, start, end)
         day = _day(query.get("day", ""))
         if day is not None:
             first, last = day_bounds(day)
@@ -70,14 +64,26 @@ class Filters:
     def apply(self, events: EventQuerySet, viewer: Membership, *, now: datetime) -> EventQuerySet:
         """Those of the events that match; what is reviewed is so by the viewer."""
         events = self.apply_but_time(events, viewer, now=now)
-        if self.start is not None:
-            events = events.filter(occurred_at__gte=self.start)
-        if self.end is not None:
-            events = events.filter(occurred_at__lt=self.end)
-        if self.day is not None:
-            start, end = day_bounds(self.day)
-            events = events.filter(occurred_at__gte=start, occurred_at__lt=end)
+        first, end = self.times(now=now)
+        if first is not None:
+            events = events.filter(occurred_at__gte=first)
+        if end is not None:
+            events = events.filter(occurred_at__lt=end)
         return events
+
+    def times(self, *, now: datetime) -> tuple[datetime | None, datetime | None]:
+        """From when, and until before when, everything happened that matches."""
+        firsts, ends = [self.start], [self.end]
+        if self.day is not None:
+            first, end = day_bounds(self.day)
+            firsts.append(first)
+            ends.append(end)
+        if self.reviewed == "no":
+            firsts.append(reviews.queue_since(now))
+        return (
+            max((moment for moment in firsts if moment is not None), default=None),
+            min((moment for moment in ends if moment is not None), default=None),
+        )
 
     def apply_but_time(self, events: EventQuerySet, viewer: Membership, *, now: datetime) -> EventQuerySet:
         """Those that match but for `day`, `from` and `to`."""
@@ -98,6 +104,11 @@ class Filters:
             events = reviews.reviewed_by(events, viewer)
         return events
 
+    def count_waiting(self, viewer: Membership, *, most: int, now: datetime) -> int:
+        """How many of what matches the viewer has still to review; `most + 1` for more than `most`."""
+        waiting = replace(self, reviewed="no").apply(Event.objects.visible_to(viewer), viewer, now=now)
+        return waiting.order_by()[: most + 1].count()
+
     @property
     def narrows(self) -> bool:
         """Whether anything is asked for at all."""
@@ -106,11 +117,11 @@ class Filters:
     @property
     def start_text(self) -> str:
         """`start` as `<input type="datetime-local">` shows it."""
-        return f"{timezone.localtime(self.start):{_MINUTES}}" if self.start else ""
+        return input_text(self.start)
 
     @property
     def end_text(self) -> str:
-        return f"{timezone.localtime(self.end):{_MINUTES}}" if self.end else ""
+        return input_text(self.end)
 
     def query(self, **changes: str) -> str:
         """The query string for the same filters, changed; "" takes one away. `from_` stands for `from`."""
@@ -140,7 +151,24 @@ def _day(text: str) -> date | None:
     return day if day is not None and 1 < day.year < 9999 else None
 
 
-def _moment(text: str) -> datetime | None:
+def notes_on_times(query: QueryDict, start: datetime | None, end: datetime | None) -> list[str]:
+    """What to say where `from` and `to` of an address cannot be read, or let nothing through."""
+    notes = [
+        f"“{label}” could not be read as a time, so it was left out."
+        for label, name, moment in (("From", "from", start), ("To", "to", end))
+        if query.get(name) and moment is None
+    ]
+    if start is not None and end is not None and start >= end:
+        notes.append("“From” is not before “To”, so nothing can match.")
+    return notes
+
+
+def input_text(moment: datetime | None) -> str:
+    """The moment as `<input type="datetime-local">` shows it, in the current zone."""
+    return f"{timezone.localtime(moment):{_MINUTES}}" if moment else ""
+
+
+def moment_of(text: str) -> datetime | None:
     """The moment in the current zone, or in that of its offset; None for what is none."""
     try:
         # An unescaped "+" of an offset arrives as a space.

@@ -10,10 +10,10 @@ from events.models import Event
 
 def frame_for(event: Event) -> dict[str, Any]:
     """
-    The frame of one event, ready for JSON. `event.tenant` and `event.device` should be loaded with it.
+    The frame of one event, ready for JSON. `event.tenant`, `event.device` and `event.picture` should be loaded with it.
 
     `event_type` and `sub_type` are as Ring spells them; `title` and `icon` are for people. `kind` names the filter
-    of the events page that shows it.
+    of the events page that shows it. `picture` is its address, once there is one.
     """
     kind = words.kind_of(event)
     device = event.device
@@ -32,6 +32,20 @@ def frame_for(event: Event) -> dict[str, Any]:
             "tone": kind.tone,
             "kind": words.filter_of(kind),
             "is_test": event.is_test,
+            "request_id": event.request_id,
             "url": reverse("events:detail", args=[event.tenant.slug, event.public_id]),
+            "picture": _picture_of(event),
         },
     }
+
+
+def picture_frame_for(event: Event) -> dict[str, Any]:
+    """The picture of an event that was told of before has come."""
+    return {"type": "picture", "event": str(event.public_id), "url": _picture_of(event)}
+
+
+def _picture_of(event: Event) -> str | None:
+    picture = getattr(event, "picture", None)
+    if picture is None or not picture.file:
+        return None
+    return reverse("media:picture", args=[event.tenant.slug, picture.public_id])

@@ -18,7 +18,7 @@ from devices.models import Device
 from devices.tasks import sync_one_device
 from events import history
 from events.models import HistoryReading
-from portal.work import enqueue_after, enqueue_due, take
+from portal.work import AHEAD, enqueue_after, enqueue_due, take
 from ring.errors import RingError, RingNotFound
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def read_history(reading_id: int) -> None:
 
 
 @cron(IntervalTrigger(seconds=15))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def sweep_history() -> None:
     """Every camera's history is read regularly, and none is lost with its task."""
     enqueue_due(HistoryReading.objects.all(), read_history, now=timezone.now() - LOST_AFTER)

@@ -26,9 +26,11 @@ import orjson
 from channels.layers import get_channel_layer
 
 from devices.grants import Capability, grantees_of
+from events import awaited
 from events.admission import Rights, Visitor, rights_of, still_admitted
-from events.broadcast import GIVE_UP_AFTER_S, LAYER_ERRORS, group_of
-from events.frames import frame_for
+from events.awaited import Awaited
+from events.broadcast import GIVE_UP_AFTER_S, LAYER_ERRORS, PICTURED, group_of
+from events.frames import frame_for, picture_frame_for
 from events.lines import Line, text_frame
 from events.models import Event, TenantPosition
 from events.threads import PerLoop, in_thread
@@ -41,6 +43,7 @@ LOOK_EVERY_S = 2.0
 BREATH_S = 0.02
 PAGE = 200
 MAILBOX_FRAMES = 256
+MAILBOX_PICTURES = 64
 
 CLOSE_NOT_ALLOWED = 4403
 CLOSE_TRY_AGAIN = 1013
@@ -79,7 +82,7 @@ class Standing:
 class Mailbox:
     """
     What waits to be sent to one socket. `closed` holds the close code once the socket must end, `expired` the greatest
-    position that was deleted for its age.
+    position that was deleted for its age, `revision` the tenant's when the socket was taken in.
 
     Whoever drains it iterates over `frames` once. With a `line` to its transport, what comes while nothing waits here is written
     there at once, and does not come by `frames`.
@@ -89,9 +92,11 @@ class Mailbox:
         self.visitor = visitor
         self.line: Line | None = None
         self.expired = 0
+        self.revision = 0
         self.closed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._frames: deque[Frame] = deque()
         self._notices: deque[str] = deque()
+        self._pictures: deque[str] = deque()
         self._something = asyncio.Event()
         self._behind = True
         self._position = 0
@@ -127,6 +132,24 @@ class Mailbox:
             self._notices.append(notice)
             self._something.set()
 
+    def show(self, picture: str) -> None:
+        """
+        Send the frame of a picture, after the events that wait: its own is one of them, perhaps.
+
+        Where too many wait, the page is told to read the list again instead.
+        """
+        if len(self._pictures) < MAILBOX_PICTURES:
+            self._pictures.append(picture)
+            self._something.set()
+        else:
+            self._pictures.clear()
+            self.say(CHANGED)
+
+    def compare_revision(self, revision: int | None) -> None:
+        """Have a page look again that was made, or last told, at another revision than its socket was opened at."""
+        if revision is not None and revision != self.revision:
+            self.say(CHANGED)
+
     def compare_rights(self, rights: Rights | None) -> None:
         """
         Have the page look again when its person may do more or less than at the last look.
@@ -135,6 +158,7 @@ class Mailbox:
         """
         if self._rights is not None and rights != self._rights:
             self._frames.clear()
+            self._pictures.clear()
             self._behind = True
             self.say(RIGHTS)
             self._something.set()
@@ -157,9 +181,12 @@ class Mailbox:
                 async for frame in _replay(self.visitor, self._position):
                     yield frame
                     self._position = frame.position
-            while self._frames or self._notices:
+            while self._frames or self._notices or (self._pictures and not self._behind):
                 if self._notices:
                     yield Frame(self._position, self._notices.popleft())
+                    continue
+                if not self._frames:
+                    yield Frame(self._position, self._pictures.popleft())
                     continue
                 frame = self._frames.popleft()
                 if frame.position > self._position:
@@ -180,6 +207,8 @@ class _Feed:
         self.wake = asyncio.Event()
         self.pump: asyncio.Task[None] | None = None
         self._standing: Standing | None = None
+        self._awaited: Awaited | None = None
+        self._looks_for_pictures = False
         self._staff: set[Mailbox] = set()
         # Those who see only some devices, by person: customers, guests, operators with a limit.
         self._limited: dict[int | None, set[Mailbox]] = {}
@@ -190,6 +219,7 @@ class _Feed:
             self._standing = standing
             self.pump = asyncio.create_task(self._pump())
             self.pump.add_done_callback(self._pump_ended)
+            self.look_for_pictures()
 
     def _pump_ended(self, task: asyncio.Task[None]) -> None:
         """By a mistake of ours: whoever listens comes back with their position, and a new pump starts."""
@@ -221,9 +251,16 @@ class _Feed:
             self._limited.pop(mailbox.visitor.user_id, None)
 
     def compare(self, standing: Standing) -> None:
-        """Wake up when the database has more than was read so far."""
+        """Wake up when the database has more than was read so far, or a picture may have come."""
         if self._standing is not None and standing != self._standing:
             self.wake.set()
+        if self._awaited is None or self._awaited.events or self._awaited.position < standing.last:
+            self.look_for_pictures()
+
+    def look_for_pictures(self) -> None:
+        """Wake up to see which events have got their picture."""
+        self._looks_for_pictures = True
+        self.wake.set()
 
     async def _pump(self) -> None:
         while True:
@@ -231,6 +268,9 @@ class _Feed:
             self.wake.clear()
             try:
                 await self._read_new()
+                if self._looks_for_pictures:
+                    self._looks_for_pictures = False
+                    await self._read_pictures()
             except (DatabaseError, InterfaceError) as error:
                 # The next poke, or the look every two seconds, reads on from the same place.
                 logger.warning(
@@ -254,6 +294,16 @@ class _Feed:
                     mailbox.say(CHANGED)
             self._standing = Standing(frames[-1].position if frames else self._standing.last, revision)
             page_is_full = len(frames) == PAGE
+
+    async def _read_pictures(self) -> None:
+        assert self._standing is not None  # noqa: S101 - `begin` starts the pump with it
+        pictures, self._awaited = await in_thread(
+            _read_pictures, self.tenant_id, self._awaited, self._standing.last
+        )
+        for picture in pictures:
+            readers = picture.readers & self._limited.keys()
+            for mailbox in self._staff.union(*(self._limited[reader] for reader in readers)):
+                mailbox.show(picture.text)
 
     def _spread(self, frames: list[Frame]) -> None:
         _give(frames, self._staff)
@@ -298,6 +348,7 @@ class Hub:
             raise
         standing = standings.get(visitor.tenant_id, Standing())
         mailbox.expired = standing.expired
+        mailbox.revision = standing.revision
         feed.begin(standing)
         return mailbox, standing.last
 
@@ -330,7 +381,9 @@ class Hub:
         while True:
             message = await layer.receive(channel)
             feed = self._feeds.get(message["tenant"])
-            if feed is not None:
+            if feed is not None and message["type"] == PICTURED:
+                feed.look_for_pictures()
+            elif feed is not None:
                 feed.wake.set()
 
     async def _tend(self) -> None:
@@ -419,8 +472,12 @@ def _encode(event: Event, readers: frozenset[int] = frozenset()) -> Frame:
     return Frame(event.position, orjson.dumps(frame_for(event)).decode(), readers)
 
 
+# What a frame tells of an event, and who may have it.
+_SHOWN = ("tenant", "device", "ring_account", "picture")
+
+
 def _read_frames_for(visitor: Visitor, after: int) -> list[Frame]:
-    rows = Event.objects.visible_to(visitor).after(after).select_related("tenant", "device", "ring_account")
+    rows = Event.objects.visible_to(visitor).after(after).select_related(*_SHOWN)
     with tenant_scope(visitor.tenant_id):
         return [_encode(event) for event in rows[:PAGE]]
 
@@ -428,7 +485,7 @@ def _read_frames_for(visitor: Visitor, after: int) -> list[Frame]:
 def _read_news(tenant_id: int, after: int, *, for_staff_only: bool) -> tuple[int, list[Frame]]:
     """The tenant's revision, and its next events after a position, each with whoever may have it at this moment."""
     revision = _read_standings([tenant_id]).get(tenant_id, Standing()).revision
-    rows = Event.objects.for_tenant(tenant_id).after(after).select_related("tenant", "device", "ring_account")
+    rows = Event.objects.for_tenant(tenant_id).after(after).select_related(*_SHOWN)
     with tenant_scope(tenant_id):
         events = list(rows[:PAGE])
         if for_staff_only:
@@ -447,6 +504,33 @@ def _readers_of(event: Event, grantees: Mapping[int, frozenset[int]]) -> frozens
     owner_id = event.ring_account.user_id if event.ring_account is not None else None
     granted = grantees.get(event.device_id or 0, frozenset())
     return granted if owner_id is None else granted | {owner_id}
+
+
+def _read_pictures(tenant_id: int, before: Awaited | None, position: int) -> tuple[list[Frame], Awaited]:
+    """The pictures that have come of events up to a position, each with whoever may have it now, and what is awaited."""
+    now = timezone.now()
+    with tenant_scope(tenant_id):
+        if before is None:
+            return [], awaited.awaited_up_to(tenant_id, position, now=now)
+        pictured, still_awaited = awaited.look(tenant_id, before, position, now=now)
+        device_ids = {event.picture.device_id for event in pictured}
+        grantees = grantees_of(device_ids, tenant_id, Capability.EVENTS, now=now)
+    frames = [
+        Frame(
+            event.position,
+            orjson.dumps(picture_frame_for(event)).decode(),
+            _readers_of_picture(event, grantees),
+        )
+        for event in pictured
+    ]
+    return frames, still_awaited
+
+
+def _readers_of_picture(event: Event, grantees: Mapping[int, frozenset[int]]) -> frozenset[int]:
+    """Who may see both: an event is also theirs whose account it came with, a picture is its device's alone."""
+    owner_id = event.picture.device.ring_account.user_id
+    may_see_picture = grantees.get(event.picture.device_id, frozenset()) | {owner_id}
+    return _readers_of(event, grantees) & may_see_picture
 
 
 def _read_standings(tenant_ids: list[int]) -> dict[int, Standing]:

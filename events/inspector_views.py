@@ -2,7 +2,6 @@
 
 import shlex
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -15,9 +14,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.access import TenantRequest, roles_allowed
 from accounts.addresses import base_url
-from accounts.models import TENANT_ADMINS, Role
+from accounts.models import TENANT_ADMINS, Membership, Role
+from devices.models import Device
 from events import inspector
-from events.inspector import AT_ONCE, Outcome, State
+from events.attempts import Outcome, attempts_of
+from events.delivery_filters import DeliveryFilters
+from events.inspector import AT_ONCE, State
 from events.models import Delivery, DeliveryQuerySet
 from events.zones import in_own_zone
 
@@ -30,20 +32,23 @@ STATES = (
     (State.MERGED, "Merged", "ok"),
     (State.DUPLICATE, "Duplicate", "idle"),
     (State.MALFORMED, "Unreadable", "warn"),
+    (State.ERASED, "Deleted person", "idle"),
 )
+_OUTCOMES = {
+    Outcome.DONE: {"label": "Done", "tone": "ok"},
+    Outcome.FAILED: {"label": "Failed", "tone": "warn"},
+    Outcome.GIVEN_UP: {"label": "Given up", "tone": "bad"},
+}
 _WORDS = {state: {"label": label, "tone": tone} for state, label, tone in STATES}
 
 
-def _asked(given: Any) -> tuple[State | None, str]:
-    """The filters of an address or a form; what it asks for in vain is left out."""
-    state = given.get("state", "")
-    return (State(state) if state in set(State) else None), given.get("q", "").replace("\0", "").strip()[:255]
+def _devices(request: TenantRequest) -> list[Device]:
+    return list(Device.objects.visible_to(request.membership).order_by("name", "pk"))
 
 
-def _matching(request: TenantRequest, given: Any) -> DeliveryQuerySet:
-    state, text = _asked(given)
-    rows: DeliveryQuerySet = Delivery.objects.visible_to(request.membership).select_related("event__device")
-    return inspector.narrow(rows, state=state, text=text)
+def _deliveries(request: TenantRequest) -> DeliveryQuerySet:
+    rows: DeliveryQuerySet = Delivery.objects.visible_to(request.membership)
+    return rows.select_related("event__device", "replayed_by")
 
 
 @never_cache
@@ -51,9 +56,10 @@ def _matching(request: TenantRequest, given: Any) -> DeliveryQuerySet:
 @roles_allowed(*TENANT_ADMINS)
 @in_own_zone
 def deliveries(request: TenantRequest, tenant: str) -> HttpResponse:
-    """The newest deliveries, narrowed by `state` and `q` (request id or event type); `before` a delivery's id pages on."""
-    state, text = _asked(request.GET)
-    rows = _matching(request, request.GET)
+    """The newest deliveries, narrowed by what stands in the address (`events.delivery_filters`); `before` pages on."""
+    devices = _devices(request)
+    filters = DeliveryFilters.of(request.GET, devices)
+    rows = filters.apply(_deliveries(request))
     before = _before(request)
     if before is not None:
         rows = rows.filter(
@@ -61,23 +67,21 @@ def deliveries(request: TenantRequest, tenant: str) -> HttpResponse:
         )
     found = list(rows[: PAGE_DELIVERIES + 1])
     shown = found[:PAGE_DELIVERIES]
-    kept = {name: value for name, value in (("state", state), ("q", text)) if value}
     return render(
         request,
         "events/deliveries.html",
         {
             "nav": "accounts:settings",
             "rows": [_row(delivery) for delivery in shown],
-            "state": state,
-            "text": text,
+            "filters": filters,
+            "devices": devices,
             "chips": [
-                {"label": label, "query": _query(state=value, q=text), "current": value is state}
+                {"label": label, "query": filters.query(state=value), "current": value is filters.state}
                 for value, label, _ in STATES
             ],
-            "any_state_query": _query(q=text),
-            "is_narrowed": bool(kept),
-            "older": _query(**kept, before=shown[-1].public_id) if len(found) > PAGE_DELIVERIES else "",
-            "newest": _query(**kept) if before is not None else "",
+            "any_state_query": filters.query(state=""),
+            "older": filters.query(before=str(shown[-1].public_id)) if len(found) > PAGE_DELIVERIES else "",
+            "newest": filters.query() if before is not None else "",
             "at_once": AT_ONCE,
         },
     )
@@ -89,8 +93,7 @@ def deliveries(request: TenantRequest, tenant: str) -> HttpResponse:
 @in_own_zone
 def delivery(request: TenantRequest, tenant: str, delivery: UUID) -> HttpResponse:
     """One delivery: when, how long it took, what it said, what became of it. An owner sees the ids in its body."""
-    rows = Delivery.objects.visible_to(request.membership).select_related("event__device")
-    found: Delivery = get_object_or_404(rows, public_id=delivery)
+    found: Delivery = get_object_or_404(_deliveries(request), public_id=delivery)
     is_owner = request.membership.role == Role.OWNER
     return render(
         request,
@@ -98,9 +101,11 @@ def delivery(request: TenantRequest, tenant: str, delivery: UUID) -> HttpRespons
         {
             "nav": "accounts:settings",
             "row": _row(found),
+            "attempts": _attempts(found),
+            "replayed_by": _replayed_by(request, found),
             "body": inspector.body_text(found, with_ids=is_owner),
             "size_bytes": len(bytes(found.body)),
-            "curl": _curl(request, found) if is_owner else "",
+            "curl": _curl(request, found) if is_owner and found.body else "",
             "step": inspector.plan([found])[0],
         },
     )
@@ -111,11 +116,12 @@ def delivery(request: TenantRequest, tenant: str, delivery: UUID) -> HttpRespons
 @in_own_zone
 def replay(request: TenantRequest, tenant: str) -> HttpResponse:
     """
-    Take deliveries in once more: those whose ids are given (`delivery`), or with `all` those that match `state` and `q`.
+    Take deliveries in once more: those whose ids are given (`delivery`), or with `all` those that match the filters.
 
     Without `confirm` nothing is done but told: the dry run.
     """
-    rows = _matching(request, request.POST)
+    filters = DeliveryFilters.of(request.POST, _devices(request))
+    rows = filters.apply(_deliveries(request))
     if "all" in request.POST:
         chosen = list(rows[: AT_ONCE + 1])
         is_cut = len(chosen) > AT_ONCE
@@ -139,12 +145,8 @@ def replay(request: TenantRequest, tenant: str) -> HttpResponse:
         {
             "nav": "accounts:settings",
             "steps": [{"row": _row(step.delivery), "step": step} for step in steps],
-            "counts": [
-                (outcome.value, count)
-                for outcome in Outcome
-                if (count := sum(step.outcome is outcome for step in steps))
-            ],
-            "does_something": any(step.outcome in (Outcome.RECORD, Outcome.REPEAT) for step in steps),
+            "counts": [(outcome.value, count) for outcome, count in inspector.counts_of(steps)],
+            "does_something": any(step.does_something for step in steps),
             "is_cut": is_cut,
             "at_once": AT_ONCE,
         },
@@ -155,16 +157,30 @@ def _row(delivery: Delivery) -> dict[str, Any]:
     """A delivery with the words the pages show of it."""
     said = inspector.said_by(delivery)
     event = inspector.event_of(delivery)
-    sent_at = said.time if said is not None else None
-    took_ms = (delivery.received_at - sent_at).total_seconds() * 1000 if sent_at is not None else None
     return {
         "delivery": delivery,
         "event": event,
-        "event_type": said.event_type if said is not None else "",
+        "event_type": said.event_type if said is not None else delivery.event_type,
+        "is_readable": said is not None,
         "state": _WORDS[inspector.state_of(delivery)],
-        # Clocks differ by a little: what arrived before it was sent arrived at once.
-        "took_ms": max(0, round(took_ms)) if took_ms is not None else None,
+        "is_erased": delivery.verdict == Delivery.Verdict.ERASED,
+        "took_ms": inspector.took_ms(delivery),
     }
+
+
+def _attempts(delivery: Delivery) -> list[dict[str, Any]]:
+    event = inspector.event_of(delivery)
+    attempts = attempts_of(event) if event is not None else []
+    return [{"attempt": attempt, **_OUTCOMES[attempt.outcome]} for attempt in attempts]
+
+
+def _replayed_by(request: TenantRequest, delivery: Delivery) -> str:
+    """Who replayed it; the people who run the installation are not named to its tenants."""
+    person = delivery.replayed_by
+    if person is None:
+        return "somebody whose data was deleted"
+    is_ours = Membership.objects.for_tenant(request.tenant).filter(user=person).exists()
+    return person.email if is_ours else "somebody who does not work here"
 
 
 def _before(request: TenantRequest) -> Delivery | None:
@@ -185,16 +201,8 @@ def _is_uuid(text: str) -> bool:
     return True
 
 
-def _query(**values: object) -> str:
-    return "?" + urlencode({name: str(value) for name, value in values.items() if value})
-
-
 def _told(done: list[inspector.Replay]) -> str:
-    parts = [
-        f"{count} × {outcome.value}"
-        for outcome in Outcome
-        if (count := sum(step.outcome is outcome for step in done))
-    ]
+    parts = [f"{count} × {outcome.value}" for outcome, count in inspector.counts_of(done)]
     return "Taken in again: " + ", ".join(parts) + "."
 
 

@@ -16,7 +16,6 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from typing import NoReturn
-from weakref import WeakValueDictionary
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
@@ -26,8 +25,8 @@ from events import broadcast
 from events.asgi import Headers, Receive, Refused, Scope, Send, answer_json, values_of
 from events.models import Delivery
 from events.services import Arrival, Recorded, record_batch
-from events.threads import PerLoop, in_thread
-from portal.logs import request_id
+from events.threads import PerLoop, Threads
+from portal.logs import ACCEPTABLE_ID, request_id
 from portal.walls import tenant_scope
 from ring.documents import MalformedDelivery, WebhookDelivery, parse_delivery
 from ring.signature import signature_valid
@@ -46,11 +45,20 @@ MAX_BATCH = 500
 MAX_DEPTH = 64
 RETRY_AFTER_S = 5
 
+# Thousands of browsers that come back at once must not stand before a webhook, nor who asks for strange tenants.
+_reading = Threads("keys", count=2)
+_writing = Threads("intake", count=1)
+
 _JSON_TYPE = re.compile(r"application/(?:json|[\w.-]+\+json)\s*(?:;.*)?", re.ASCII | re.IGNORECASE)
 
 
 class ClientGone(Exception):
     """The other side hung up before its body was complete: there is nobody to answer."""
+
+
+def _until(moment: float) -> asyncio.Timeout:
+    """Raises TimeoutError when what is within takes until then (monotonic)."""
+    return asyncio.timeout(max(0.0, moment - time.monotonic()))
 
 
 def _try_again(code: str, detail: str) -> Refused:
@@ -64,8 +72,13 @@ async def webhook_application(scope: Scope, receive: Receive, send: Send, *, ten
     status = 200
     headers: Headers = ()
     try:
-        arrival = await _take_in(scope, receive, tenant)
-        recorded = await _writers.get().write(arrival)
+        arrival, answer_by = await _take_in(scope, receive, tenant)
+        if ACCEPTABLE_ID.fullmatch(arrival.request_id):
+            # One id from here to the pages: Ring's own, in the log, the answer, the effects, the frames.
+            current = arrival.request_id
+            request_id.set(current)
+        recorded = await _writers.get().write(arrival, answer_by=answer_by)
+        logger.debug("Stored a webhook. tenant=%s verdict=%s", tenant, recorded.verdict)
         if recorded.verdict == Delivery.Verdict.MALFORMED:
             _refuse_malformed(arrival)
         answer = {"status": "ok"}
@@ -81,25 +94,31 @@ async def webhook_application(scope: Scope, receive: Receive, send: Send, *, ten
     await answer_json(send, status, answer, current, headers)
 
 
-async def _take_in(scope: Scope, receive: Receive, slug: str) -> Arrival:
-    """Everything that can be said before the database is written: who, what, signed by whom. Raises Refused."""
+async def _take_in(scope: Scope, receive: Receive, slug: str) -> tuple[Arrival, float]:
+    """
+    Everything that can be said before the database is written: who, what, signed by whom; and by when (monotonic) the
+    answer must be out. Raises Refused.
+    """
     arrived = time.monotonic()
+    answer_by = arrived + ANSWER_WITHIN_S
     if scope["method"] != "POST":
         raise Refused(405, "method_not_allowed", "Send webhooks with POST.", ((b"allow", b"POST"),))
     keyring = _keyrings.get()
-    tenant = await keyring.find(slug, since=arrived - KEYS_GOOD_FOR_S)
+    tenant = await keyring.find(slug, since=arrived - KEYS_GOOD_FOR_S, answer_by=answer_by)
     if tenant is None:
         raise Refused(
             404, "unknown_tenant", "There is no such tenant here. Check the webhook URL registered at Ring."
         )
     if not _JSON_TYPE.fullmatch(_header(scope, b"content-type") or ""):
         raise Refused(415, "unsupported_media_type", "Send the webhook as application/json.")
+    waiting_since = time.monotonic()
     body = await _read_body(scope, receive)
+    answer_by += time.monotonic() - waiting_since  # the sender's time, not ours
     signature = _header(scope, b"x-signature")
     if not signature_valid(body=body, header=signature, keys=tenant.keys):
         # The key may have been changed a moment ago, perhaps by another process: what was read before this request
         # came proves nothing against it.
-        tenant = await keyring.find(slug, since=arrived)
+        tenant = await keyring.find(slug, since=arrived, answer_by=answer_by)
         if tenant is None or not signature_valid(body=body, header=signature, keys=tenant.keys):
             raise Refused(
                 401,
@@ -108,7 +127,7 @@ async def _take_in(scope: Scope, receive: Receive, slug: str) -> Arrival:
                 "Compare the key in the portal's settings with the one Ring shows.",
             )
     delivery, reason = _parse(body)
-    return Arrival(tenant.pk, timezone.now(), body, delivery, reason)
+    return Arrival(tenant.pk, timezone.now(), body, delivery, reason), answer_by
 
 
 def _parse(body: bytes) -> tuple[WebhookDelivery | None, str]:
@@ -185,37 +204,64 @@ def _read_keys(slug: str) -> tuple[int, tuple[str, ...]] | None:
     return tenant.pk, tuple(app.signing_keys) if app else ()
 
 
+@dataclass(frozen=True)
+class _Look:
+    """One look into the database for a tenant's keys, which has begun at `began_at` (monotonic)."""
+
+    began_at: float
+    found: asyncio.Task[TenantKeys | None]
+
+
 class _Keyring:
     """The keys of the tenants that were asked for lately. Unknown tenants are not remembered: one may exist soon."""
 
     def __init__(self) -> None:
         self._tenants: dict[str, TenantKeys] = {}
-        self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._looks: dict[str, _Look] = {}
 
-    async def find(self, slug: str, *, since: float) -> TenantKeys | None:
+    async def find(self, slug: str, *, since: float, answer_by: float) -> TenantKeys | None:
         """
         The tenant's keys as they stood at the moment `since` (monotonic seconds) or later; None for no such tenant.
 
-        Those who ask at the same time share one look into the database. Raises Refused (503) when it is away.
+        Those who ask at the same time share one look into the database, and its failure. Raises Refused (503) when the
+        database is away, at `answer_by` (monotonic) at the latest.
         """
-        lock = self._reading.setdefault(slug, asyncio.Lock())
-        async with lock:
-            tenant = self._tenants.get(slug)
-            if tenant is not None and tenant.read_at >= since:
-                return tenant
-            read_at = time.monotonic()
-            try:
-                found = await in_thread(_read_keys, slug)
-            except (DatabaseError, InterfaceError) as error:
-                logger.warning("The database gave no signing keys. error=%s", type(error).__name__)
-                raise _try_again(
-                    "unavailable", "The portal cannot reach its database. Send it again."
-                ) from None
-            if found is None:
-                self._tenants.pop(slug, None)
-                return None
-            self._tenants[slug] = TenantKeys(found[0], found[1], read_at)
-            return self._tenants[slug]
+        try:
+            async with _until(answer_by):
+                while True:
+                    tenant = self._tenants.get(slug)
+                    if tenant is not None and tenant.read_at >= since:
+                        return tenant
+                    look = self._looks.get(slug)
+                    if look is None:
+                        began_at = time.monotonic()
+                        look = _Look(began_at, asyncio.create_task(self._look(slug, began_at)))
+                        self._looks[slug] = look
+                    # Whoever gives up waiting leaves the look to the others.
+                    found = await asyncio.shield(look.found)
+                    if look.began_at >= since:
+                        return found
+        except TimeoutError:
+            raise _try_again("slow", "The portal's database takes too long. Send it again.") from None
+
+    async def _look(self, slug: str, began_at: float) -> TenantKeys | None:
+        try:
+            found = await _reading.run(_read_keys, slug)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("The database gave no signing keys. error=%s", type(error).__name__)
+            raise _try_again("unavailable", "The portal cannot reach its database. Send it again.") from None
+        except Exception:
+            logger.exception("A tenant's signing keys cannot be read. tenant=%s", slug)
+            raise _try_again(
+                "keys_unreadable", "The portal cannot read this tenant's signing keys. Send it again."
+            ) from None
+        finally:
+            del self._looks[slug]
+        if found is None:
+            self._tenants.pop(slug, None)
+            return None
+        self._tenants[slug] = TenantKeys(found[0], found[1], began_at)
+        return self._tenants[slug]
 
 
 _keyrings = PerLoop(_Keyring)
@@ -238,8 +284,12 @@ class _Writer:
         self._writing: asyncio.Task[None] | None = None
         self._announcing: asyncio.Task[None] | None = None
 
-    async def write(self, arrival: Arrival) -> Recorded:
-        """Return once the arrival is durable. Raises Refused (503): it may then be stored or not; it may come again."""
+    async def write(self, arrival: Arrival, *, answer_by: float) -> Recorded:
+        """
+        Return once the arrival is durable.
+
+        Raises Refused (503), at `answer_by` (monotonic) at the latest: it may then be stored or not; it may come again.
+        """
         if len(self._waiting) >= MAX_WAITING or self._waiting_bytes > MAX_WAITING_BYTES:
             raise _try_again("busy", "Too many deliveries are waiting to be stored. Send it again.")
         future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
@@ -248,7 +298,7 @@ class _Writer:
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_all())
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with _until(answer_by):
                 return await future
         except TimeoutError:
             raise _try_again("slow", "Storing this takes too long. Send it again.") from None
@@ -265,7 +315,7 @@ class _Writer:
     async def _commit(self, batch: list[tuple[Arrival, asyncio.Future[Recorded]]]) -> None:
         """One transaction for the batch. Whatever happens, every one of its callers gets an answer."""
         try:
-            results = await in_thread(record_batch, [arrival for arrival, _ in batch])
+            results = await _writing.run(record_batch, [arrival for arrival, _ in batch])
         except (OperationalError, InterfaceError) as error:
             logger.warning(
                 "The database took no deliveries. count=%s error=%s", len(batch), type(error).__name__
@@ -274,7 +324,7 @@ class _Writer:
                 _fail(
                     future, _try_again("unavailable", "The portal cannot reach its database. Send it again.")
                 )
-        except (DatabaseError, ValueError, OverflowError) as error:
+        except Exception as error:  # whatever it is, nobody waits for an answer that does not come
             if len(batch) > 1:
                 # One of them cannot be stored: find it, and let the others through.
                 for one in batch:

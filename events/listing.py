@@ -21,10 +21,16 @@ def all_events() -> EventQuerySet:
     return events
 
 
-def feed_position(membership: Membership) -> int:
-    """Where the page's feed goes on. Read before the rows: an event between the two comes twice, never not at all."""
+def feed_standing(membership: Membership) -> dict[str, int]:
+    """
+    Where the page's feed goes on, `position` and `revision` as templates/events/_feed.html wants them.
+
+    Read before the rows: what happens between the two comes twice, never not at all.
+    """
     standing = TenantPosition.objects.filter(pk=membership.tenant_id).first()
-    return standing.last if standing else 0
+    if standing is None:
+        return {"position": 0, "revision": 0}
+    return {"position": standing.last, "revision": standing.revision}
 
 
 def count_up_to(events: EventQuerySet, most: int) -> int:

@@ -33,13 +33,30 @@ class Delivery(TenantOwned):
     body = models.BinaryField()
     verdict = models.CharField(max_length=10, choices=Verdict)
     reason = models.CharField(max_length=255, blank=True, default="")
+    # What it told, for the inspector's filters: a duplicate has no event that says it.
+    event_type = models.CharField(max_length=255, blank=True, default="", help_text="As Ring spells it.")
+    device_ring_id = models.CharField(max_length=255, blank=True, default="")
+    # Its last replay; `replay_batch` names all that were taken in again by the same action, and the trail's entry of it.
+    replayed_at = models.DateTimeField(null=True, blank=True)
+    replayed_by = models.ForeignKey(
+        "accounts.User", models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
+    replay_batch = models.UUIDField(null=True, blank=True)
 
     objects = DeliveryQuerySet.as_manager()
 
     class Meta:
         ordering = ["-received_at", "-pk"]
         verbose_name_plural = "deliveries"
-        indexes = [models.Index(fields=["tenant", "-received_at", "-id"])]
+        indexes = [
+            models.Index(fields=["tenant", "-received_at", "-id"]),
+            # For the end of a person's account only; a webhook never pays for it.
+            models.Index(
+                fields=["replayed_by"],
+                condition=Q(replayed_by__isnull=False),
+                name="events_delivery_replayed_by",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.verdict} {self.request_id or self.public_id}"
@@ -68,7 +85,10 @@ class Event(TenantOwned, Work):
     comes late, if ever.
 
     `attempts`/`next_attempt_at` belong to its effects (device state, removal, cleanup): see `events.effects`.
+    `attempt_log` tells of each of them (`events.attempts`).
     """
+
+    work_columns = (*Work.work_columns, "attempt_log")
 
     class Provenance(models.TextChoices):
         WEBHOOK = "webhook"
@@ -101,6 +121,7 @@ class Event(TenantOwned, Work):
     )
     received_at = models.DateTimeField()
     attributes = models.JSONField(default=dict)
+    attempt_log = models.JSONField(default=list, editable=False)
 
     objects = EventQuerySet.as_manager()
 
@@ -144,6 +165,12 @@ class Event(TenantOwned, Work):
     def is_test(self) -> bool:
         """Sent by the portal itself to try the way in: labelled as such, without effect, unseen by customers."""
         return self.provenance == self.Provenance.TEST
+
+    @property
+    def awaits_picture(self) -> bool:
+        """Whether its picture may still come: it is being fetched, or the effects that ask for it are to be run."""
+        work: Work = getattr(self, "picture", None) or self
+        return work.next_attempt_at is not None
 
 
 class EventReview(TenantOwned):

@@ -12,6 +12,7 @@ from django.utils import timezone
 from accounts.addresses import base_url
 from events import notifications, push
 from events.models import Event, PushSubscription
+from portal.logs import following
 from portal.walls import enter_tenant_of
 from portal.work import backoff
 
@@ -31,15 +32,21 @@ def notify(event_id: int) -> None:
     if event is None or not notifications.is_news(event, now=now):
         return
     notice = notifications.notice_of(event)
-    urgent = event.event_type == "button_press"
-    for browser in notifications.browsers_to_tell(event, now=now):
-        hand_over.enqueue(browser.pk, notice.as_message(browser.membership), urgent, 1)
+    urgent = notifications.is_press(event)
+    with following(event.request_id):
+        for browser in notifications.browsers_to_tell(event, now=now):
+            message = notice.as_message(browser.membership)
+            hand_over.enqueue(browser.pk, message, urgent, 1, event.request_id)
 
 
 @task(priority=SOON)
-def hand_over(subscription_id: int, message: dict[str, Any], urgent: bool, attempt: int) -> None:
+def hand_over(
+    subscription_id: int, message: dict[str, Any], urgent: bool, attempt: int, request_id: str = "-"
+) -> None:
     """
     Give one browser's push service one message; come back later where it asks for that, a few times.
+
+    `request_id`: of the webhook it began with, for the log.
 
     A notice is worth a few minutes: one that a killed worker loses, or that no service takes, is not sought again.
     """
@@ -67,9 +74,13 @@ def hand_over(subscription_id: int, message: dict[str, Any], urgent: bool, attem
         PushSubscription.objects.filter(pk=row.pk).update(last_error=str(failure)[:255])
         if failure.again and attempt < MAX_ATTEMPTS:
             pause = max(backoff(attempt, base_s=5), failure.retry_after)
-            hand_over.using(run_after=now + pause).enqueue(subscription_id, message, urgent, attempt + 1)
+            later = hand_over.using(run_after=now + pause)
+            later.enqueue(subscription_id, message, urgent, attempt + 1, request_id)
         else:
-            logger.warning("A push service took no notice. subscription=%s error=%s", row.public_id, failure)
+            with following(request_id):
+                logger.warning(
+                    "A push service took no notice. subscription=%s error=%s", row.public_id, failure
+                )
     else:
         PushSubscription.objects.filter(pk=row.pk).update(delivered_at=now, last_error="")
 

@@ -44,7 +44,7 @@ class NotificationForm(forms.Form):
         label="For one device",
         coerce=int,
         choices=NotificationSettings.Cooldown.choices,
-        help_text="A busy street tells you once, not thirty times.",
+        help_text="A busy street tells you once, not thirty times. The doorbell always rings through.",
     )
 
     def __init__(self, data: Any, *, chosen: NotificationSettings, devices: list[Device]) -> None:

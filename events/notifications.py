@@ -125,6 +125,11 @@ def is_news(event: Event, *, now: datetime) -> bool:
     )
 
 
+def is_press(event: Event) -> bool:
+    """Whether somebody rang the doorbell."""
+    return words.kind_of(event) is words.DOORBELL
+
+
 def anybody_listens(tenant_id: int) -> bool:
     """Whether any browser of the tenant's people wants to be told."""
     return PushSubscription.objects.for_tenant(tenant_id).exists()
@@ -143,7 +148,7 @@ def browsers_to_tell(event: Event, *, now: datetime) -> list[PushSubscription]:
     )
     told: list[PushSubscription] = []
     for membership in members.select_related("tenant", "user").distinct():
-        if _wants(membership, event, now=now) and _claim(membership, event.device_id, now=now):
+        if _wants(membership, event, now=now) and _claim(membership, event, event.device_id, now=now):
             told += browsers_of(membership).select_related("membership__tenant")
     return told
 
@@ -170,17 +175,26 @@ def _wants(membership: Membership, event: Event, *, now: datetime) -> bool:
     return readable_events(membership).filter(pk=event.pk).exists()
 
 
-def _claim(membership: Membership, device_id: int, *, now: datetime) -> bool:
-    """True for the one who may notify this member of this device now: the pause since the last notice is over."""
-    pause = timedelta(minutes=settings_of(membership).cooldown_minutes)
-    before = LastNotice.objects.filter(membership=membership, device_id=device_id)
-    if before.filter(noticed_at__lte=now - pause).update(noticed_at=now):
-        return True
-    if before.exists():
-        return False
-    _, is_first = LastNotice.objects.get_or_create(
+def _claim(membership: Membership, event: Event, device_id: int, *, now: datetime) -> bool:
+    """
+    True for the one who may notify this member of this event now.
+
+    A press of the doorbell waits for no pause, but begins one: somebody stands at the door. Its moment of arrival is
+    what is kept, so that whoever asks for the same press again is told no. Everything else waits until the pause since
+    the last notice of its device is over.
+    """
+    moment = event.received_at if is_press(event) else now
+    last, is_first = LastNotice.objects.get_or_create(
         membership=membership,
         device_id=device_id,
-        defaults={"tenant_id": membership.tenant_id, "noticed_at": now},
+        defaults={"tenant_id": membership.tenant_id, "noticed_at": moment},
     )
-    return is_first
+    if is_first:
+        return True
+    before = LastNotice.objects.filter(pk=last.pk)
+    if is_press(event):
+        before = before.exclude(noticed_at=moment)
+    else:
+        pause = timedelta(minutes=settings_of(membership).cooldown_minutes)
+        before = before.filter(noticed_at__lte=now - pause)
+    return bool(before.update(noticed_at=moment))

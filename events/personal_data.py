@@ -123,7 +123,9 @@ class Events(PersonalData):
         rows = self._events(scope).select_related("delivery", "device", "ring_account").order_by("position")
         for event in rows.iterator(chunk_size=500):
             shown = row_of(
-                event, leave_out=["delivery", "attempts", "next_attempt_at", "last_error"], you=scope.user
+                event,
+                leave_out=["delivery", "attempts", "next_attempt_at", "last_error", "attempt_log"],
+                you=scope.user,
             )
             if event.delivery is not None:
                 shown["as_received"] = bytes(event.delivery.body).decode(errors="replace")

@@ -8,8 +8,8 @@ from django.utils import timezone
 from accounts.models import RingAccount
 from accounts.signals import ring_account_claimed, ring_account_linked, ring_account_unlinked
 from devices.models import Device
-from devices.signals import device_synced
-from events import notifications, services
+from devices.signals import device_synced, inventory_changed
+from events import broadcast, notifications, services
 from events.history_tasks import plan_reading, stop_readings
 from events.models import Event
 from events.notification_tasks import notify
@@ -35,8 +35,16 @@ def attach_events_of_device(device: Device, **_: Any) -> None:
     plan_reading(device=device, now=timezone.now())
 
 
+@receiver(inventory_changed)
+def have_open_pages_look_again(account: RingAccount, **_: Any) -> None:
+    """Ring's answer comes when it comes: whoever waits for a device at an open page sees it then."""
+    broadcast.announce_change_on_commit(account.tenant_id)
+
+
 @receiver(event_recorded)
-def notify_of_event(event: Event, **_: Any) -> None:
+def notify_of_event(event: Event, **_: Any) -> str:
     """Browsers whose people have the portal closed are told."""
     if notifications.is_news(event, now=timezone.now()) and notifications.anybody_listens(event.tenant_id):
         notify.enqueue(event.pk)
+        return "Notices to browsers asked for"
+    return ""

@@ -85,6 +85,8 @@ def _expire_events(tenant: Tenant, *, now: datetime) -> int:
     top = max(position for _, position, _ in rows)
     TenantPosition.objects.filter(pk=tenant.pk, expired__lt=top).update(expired=top)
     with transaction.atomic():
+        # From here on nobody can review one of them: a review that is not here yet would not be deleted with its event.
+        list(Event.objects.for_tenant(tenant).filter(pk__in=pks).select_for_update().values_list("pk"))
         events_expiring.send(sender=Event, event_ids=pks)
         Event.objects.for_tenant(tenant).filter(pk__in=pks).delete()
         told = [delivery for _, _, delivery in rows if delivery is not None]

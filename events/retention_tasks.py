@@ -11,7 +11,7 @@ from events import retention
 from portal.walls import tenant_scope
 
 
-@task(queue_name="events", priority=-10)
+@task(priority=-10)
 def expire_tenant(tenant_id: int) -> None:
     """Delete some of what the tenant keeps no longer; the rest in a task of its own, so that others have their turn."""
     with tenant_scope(tenant_id):
@@ -21,7 +21,7 @@ def expire_tenant(tenant_id: int) -> None:
 
 
 @cron(IntervalTrigger(hours=1))  # type: ignore[untyped-decorator]
-@task(queue_name="events", priority=-10)
+@task(priority=-10)
 def sweep_retention() -> None:
     """Nothing stays longer than its tenant wants."""
     now = timezone.now()

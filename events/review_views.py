@@ -100,7 +100,7 @@ def _answer(
             return redirect(f"{address}{'' if address.endswith('?') else '&'}marked={marked.batch}")
         messages.info(request, words)
         return redirect(address)
-    waiting = reviews.count_waiting(request.membership, most=WAITING_SHOWN, now=timezone.now())
+    waiting = _filters(request).count_waiting(request.membership, most=WAITING_SHOWN, now=timezone.now())
     answer: dict[str, Any] = {
         "words": words,
         "batch": marked.batch if marked is not None and marked.events else None,

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Exists, OuterRef, Subquery
 
 from accounts.models import TENANT_STAFF, Membership
@@ -21,6 +21,7 @@ from portal.tenancy import TenantQuerySet
 QUEUE: Final = timedelta(days=30)
 AT_ONCE: Final = 5_000
 _ROWS: Final = 500
+_TRIES: Final = 3
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,6 @@ def _reviews_by(membership: Membership) -> "TenantQuerySet[EventReview]":
     return rows.filter(event=OuterRef("pk"), membership=membership)
 
 
-def count_waiting(membership: Membership, *, most: int, now: datetime) -> int:
-    """How many are in the person's queue; `most + 1` for more than `most`."""
-    waiting = to_review_by(Event.objects.visible_to(membership), membership, now=now)
-    return waiting.order_by()[: most + 1].count()
-
-
 def reviews_of_others(event: Event, membership: Membership) -> "TenantQuerySet[EventReview]":
     """Who else has reviewed the event, and when: for the tenant's staff, of each other."""
     rows = EventReview.objects.visible_to(membership).filter(event=event).exclude(membership=membership)
@@ -88,19 +83,23 @@ def mark_reviewed(*, membership: Membership, events: EventQuerySet, now: datetim
     Safe to run twice at once: an event that another action has marked meanwhile stays that one's.
     """
     unseen = not_reviewed_by(events.visible_to(membership), membership).order_by("-occurred_at", "-position")
-    pks = list(unseen.values_list("pk", flat=True)[: AT_ONCE + 1])
     batch = uuid4()
-    with transaction.atomic():
-        EventReview.objects.bulk_create(
-            (
-                EventReview(
-                    tenant=membership.tenant, event_id=pk, membership=membership, reviewed_at=now, batch=batch
-                )
-                for pk in pks[:AT_ONCE]
-            ),
-            batch_size=_ROWS,
-            ignore_conflicts=True,
+    for tries_left in reversed(range(_TRIES)):
+        pks = list(unseen.values_list("pk", flat=True)[: AT_ONCE + 1])
+        reviews = (
+            EventReview(
+                tenant=membership.tenant, event_id=pk, membership=membership, reviewed_at=now, batch=batch
+            )
+            for pk in pks[:AT_ONCE]
         )
+        try:
+            with transaction.atomic():
+                EventReview.objects.bulk_create(reviews, batch_size=_ROWS, ignore_conflicts=True)
+            break
+        except IntegrityError:
+            # Retention has deleted one of them meanwhile (events.retention).
+            if not tries_left:
+                raise
     return Marked(batch, _events_of(_of_batch(membership, batch)), is_cut=len(pks) > AT_ONCE)
 
 

@@ -18,7 +18,7 @@ from events.lookups import Asked, Found, lock_and_look_up, look_up, move_positio
 from events.models import Delivery, Event
 from portal.bulk import Row, insert_all, run_together
 from portal.walls import tenant_scope
-from ring.documents import WebhookDelivery, parse_delivery
+from ring.documents import WebhookDelivery, event_type_told, parse_delivery
 
 MAX_SUB_TYPE_CHARS = 255
 # Clocks differ; but what Ring dates further ahead than this has not happened then.
@@ -157,7 +157,9 @@ def record_again(delivery: Delivery) -> bool:
         delivery.verdict = Delivery.Verdict.MERGED if told_by_history else Delivery.Verdict.RECORDED
         delivery.reason = ""
         delivery.request_id = said.request_id
-        delivery.save(update_fields=["verdict", "reason", "request_id"])
+        delivery.event_type = said.event_type
+        delivery.device_ring_id = arrival.device_ring_id
+        delivery.save(update_fields=["verdict", "reason", "request_id", "event_type", "device_ring_id"])
         if told_by_history is not None:
             _merge(told_by_history, said, delivery.pk)
             return True
@@ -168,7 +170,7 @@ def record_again(delivery: Delivery) -> bool:
             event.provenance = Event.Provenance.REPLAY
         event.next_attempt_at = timezone.now()
         event.save()
-        tasks.apply_effects.enqueue(event.pk)
+        tasks.enqueue_effects(event.tenant_id, [event.pk])
     return True
 
 
@@ -254,6 +256,8 @@ def _delivery(arrival: Arrival, verdict: Delivery.Verdict) -> Row:
         "request_id": arrival.request_id,
         "body": arrival.body,
         "reason": arrival.reason[:255],
+        "event_type": arrival.delivery.event_type if arrival.delivery else event_type_told(arrival.body),
+        "device_ring_id": arrival.device_ring_id,
     }
 
 
@@ -303,6 +307,7 @@ def _take_late(late: history.LateWebhooks, arrival: Arrival, said: WebhookDelive
         return None
     return late.take(
         tenant_id=arrival.tenant_id,
+        account_ring_id=arrival.account_ring_id,
         device_ring_id=arrival.device_ring_id,
         event_type=said.event_type,
         at=_occurred_at(arrival, said),

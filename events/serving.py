@@ -2,26 +2,34 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError
 
+from events.asgi import Refused
 from events.hub import CLOSE_TRY_AGAIN, Mailbox
 
 logger = logging.getLogger(__name__)
 
-MAX_POSITION_DIGITS = 19
+MAX_DIGITS = 19
+BAD_REVISION = "revision is what a page of the portal was given: a whole number. Programs leave it out."
 
 SERVER_SEND = "portal.server_send"
 """Where a scope may hold the server's own `send`, before any middleware's."""
 
 
-def position_from(given: str) -> int | None:
-    """The position that a reader names; None when it is none. It may lie ahead of the tenant's last."""
-    if not (given.isascii() and given.isdigit()) or len(given) > MAX_POSITION_DIGITS:
+def only_number(given: Sequence[str] | None, code: str, detail: str) -> int | None:
+    """
+    The position or revision that a reader names, None where nothing is given. It may lie ahead of the tenant's.
+
+    Raises Refused (400, `code`) for two of them, or what is none.
+    """
+    if given is None:
         return None
-    return int(given)
+    if len(given) != 1 or not (given[0].isascii() and given[0].isdigit()) or len(given[0]) > MAX_DIGITS:
+        raise Refused(400, code, detail)
+    return int(given[0])
 
 
 async def serve(mailbox: Mailbox, *work: Coroutine[Any, Any, None]) -> int | None:

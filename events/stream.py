@@ -17,7 +17,7 @@ from django.utils import timezone
 from events.admission import find_visitor, from_own_page, why_refused
 from events.asgi import Receive, Refused, Scope, Send, answer_json, values_of
 from events.hub import CLOSE_NOT_ALLOWED, Frame, Mailbox, hubs
-from events.serving import SERVER_SEND, position_from, serve
+from events.serving import BAD_REVISION, SERVER_SEND, only_number, serve
 from events.threads import in_thread
 from portal.logs import request_id
 
@@ -33,9 +33,7 @@ _GOODBYES = {
     CLOSE_NOT_ALLOWED: '{"type":"error","code":"not_allowed","detail":"You may not listen here any more."}',
 }
 _COME_BACK = '{"type":"error","code":"try_again","detail":"Come back in a moment with the last id you have."}'
-_UNKNOWN_PARAMETER = (
-    "The address takes after and nothing else. A token belongs into the header Authorization: Bearer."
-)
+_UNKNOWN_PARAMETER = "The address takes after and revision, nothing else. A token belongs into the header Authorization: Bearer."
 _BAD_POSITION = "Last-Event-ID, or after, must be the position of the last event you have: a whole number, 0 for all of them."
 
 
@@ -71,7 +69,7 @@ async def _join(scope: Scope, slug: str) -> tuple[Mailbox, int]:
     """A mailbox that fills from now on, and the position to begin after. Raises Refused."""
     if scope["method"] != "GET":
         raise Refused(405, "method_not_allowed", "Read the stream with GET.", ((b"allow", b"GET"),))
-    given = _position_given(scope)
+    given, revision = _given(scope)
     if not from_own_page(scope):
         raise Refused(403, "another_site", "A page of another site may not listen with your session.")
     now = timezone.now()
@@ -84,21 +82,20 @@ async def _join(scope: Scope, slug: str) -> tuple[Mailbox, int]:
         logger.warning("An event stream could not be opened. error=%s", type(error).__name__)
         detail = "The portal cannot reach its database. Come back in a moment."
         raise Refused(503, "unavailable", detail, ((b"retry-after", b"1"),)) from None
+    mailbox.compare_revision(revision)
     return mailbox, last if given is None else min(given, last)
 
 
-def _position_given(scope: Scope) -> int | None:
-    """What `Last-Event-ID` says, else `?after=`; None without either. Raises Refused (400)."""
+def _given(scope: Scope) -> tuple[int | None, int | None]:
+    """The position that `Last-Event-ID` says, else `?after=`, and `?revision=`; None without. Raises Refused (400)."""
     query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-    if query.keys() - {"after"}:
+    if query.keys() - {"after", "revision"}:
         raise Refused(400, "unknown_parameter", _UNKNOWN_PARAMETER)
-    given = values_of(scope, b"last-event-id") or query.get("after")
-    if given is None:
-        return None
-    position = position_from(given[0]) if len(given) == 1 else None
-    if position is None:
-        raise Refused(400, "bad_position", _BAD_POSITION)
-    return position
+    position = values_of(scope, b"last-event-id") or query.get("after")
+    return (
+        only_number(position, "bad_position", _BAD_POSITION),
+        only_number(query.get("revision"), "bad_revision", BAD_REVISION),
+    )
 
 
 async def _begin(send: Send, current: str) -> None:

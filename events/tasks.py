@@ -1,8 +1,9 @@
 """The worker's part: run each event's effects once, whatever dies meanwhile."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import batched
 from typing import Any
 
@@ -20,13 +21,14 @@ from events import (
     retention_tasks,  # noqa: F401 - importing it registers its sweep with the scheduler
 )
 from events.alerts import mail_given_up
+from events.attempts import WORKER_DIED, Outcome, note
 from events.models import Event
 from events.signals import event_recorded
 from events.turns import LAST, Turns
 from portal.bulk import insert_all
-from portal.logs import redact
-from portal.walls import tenant_scope, unit_of_work
-from portal.work import backoff, enqueue_after, enqueue_due, take, task_row
+from portal.logs import following, redact
+from portal.walls import across_tenants, tenant_scope, unit_of_work
+from portal.work import AHEAD, backoff, enqueue_after, not_waiting, take, task_row
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ LEASE = timedelta(seconds=20)
 LOST_AFTER = timedelta(seconds=15)
 # So many a task: a row in the queue costs more than an event's effects, and nobody else should wait long for a turn.
 EVENTS_A_TASK = 20
+# So many a sweep, in a few hundred tasks: where a whole queue was lost, nobody's event is behind for long.
+FOUND_AT_ONCE = 5_000
 
 
 _turns = Turns()
@@ -90,50 +94,84 @@ def apply_effects(event_id: int) -> None:
     Run one event's effects if they are due, and tell the apps above that it is recorded. A test has none.
 
     All in one transaction with the mark that they are done. A failure is tried again with growing pauses; after
-    MAX_ATTEMPTS the event is left alone with its error, and logged for somebody to look at.
+    MAX_ATTEMPTS the event is left alone with its error, and logged for somebody to look at. The event keeps what each
+    attempt came to, and the log's lines carry the request id of its webhook.
     """
     now = timezone.now()
     rows = Event.objects.select_related("tenant", "ring_account", "device")
     event: Event | None = take(rows, event_id, now=now, lease=LEASE)
-    if event is None:
-        return
+    if event is not None:
+        with following(event.request_id):
+            _attempt(event, now=now)
+
+
+def _attempt(event: Event, *, now: datetime) -> None:
     if event.attempts > MAX_ATTEMPTS:
-        _give_up(event, "Its worker died each time.")
+        note(event, at=now, took_ms=0, outcome=Outcome.GIVEN_UP)
+        _give_up(event, WORKER_DIED)
         return
+    log, began = event.attempt_log, time.monotonic()
     try:
         with transaction.atomic():
-            if not event.is_test:
-                effects.run(event, now=now)
-                event_recorded.send(sender=Event, event=event)
+            resulted = [] if event.is_test else _run(event, now=now)
+            note(event, at=now, took_ms=_ms_since(began), outcome=Outcome.DONE, effects=resulted)
             event.finish_work()
     except Exception as error:
         # Whatever it was, this attempt is over: plan the next one, and let the worker keep the traceback.
+        is_last = event.attempts >= MAX_ATTEMPTS
+        event.attempt_log = log  # what was noted was rolled back with the rest
+        note(
+            event,
+            at=now,
+            took_ms=_ms_since(began),
+            outcome=Outcome.GIVEN_UP if is_last else Outcome.FAILED,
+            error=error,
+        )
         reason = redact(f"{type(error).__name__}: {error}")
-        if event.attempts >= MAX_ATTEMPTS:
+        if is_last:
             _give_up(event, reason)
         else:
             pause = backoff(event.attempts)
             event.retry_later(now=now, error=reason, pause=pause)
-            enqueue_after(apply_effects, event.pk, now + pause)
+            turn = _turns.priority(event.tenant_id, count=1, now=now)
+            enqueue_after(apply_effects.using(priority=turn), event.pk, now + pause)
         raise
 
 
+def _run(event: Event, *, now: datetime) -> list[str]:
+    """The effects, and what the apps above make of them: short sentences of what resulted."""
+    own = effects.run(event, now=now)
+    others = event_recorded.send(sender=Event, event=event)
+    return [said for said in (own, *(said for _, said in others)) if said]
+
+
+def _ms_since(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)
+
+
 @cron(IntervalTrigger(seconds=10))  # type: ignore[untyped-decorator]  # crontask has no types
-@task(queue_name="events")
+@task(queue_name="events", priority=AHEAD)
 def sweep_effects() -> None:
-    """No lost task loses an event's effects."""
-    enqueue_due(
-        Event.objects.all(), apply_effects, now=timezone.now() - LOST_AFTER, several_at_once=apply_effects_of
-    )
+    """No lost task loses an event's effects, and what is found has its tenant's turn."""
+    due = Event.objects.filter(next_attempt_at__lte=timezone.now() - LOST_AFTER).order_by("next_attempt_at")
+    lost = not_waiting(due.values_list("pk", flat=True), apply_effects, apply_effects_of, limit=FOUND_AT_ONCE)
+    by_tenant: dict[int, list[int]] = {}
+    with across_tenants("the sweeps find what is due, whichever tenant's it is"):
+        for pk, tenant_id in (
+            Event.objects.filter(pk__in=lost).order_by("next_attempt_at").values_list("pk", "tenant_id")
+        ):
+            by_tenant.setdefault(tenant_id, []).append(pk)
+    insert_all((DBTaskResult, for_effects(by_tenant)))
 
 
 def _give_up(event: Event, reason: str) -> None:
-    event.finish_work(error=reason)
+    with transaction.atomic():
+        event.finish_work(error=reason)
+        alert.enqueue(event.tenant_id)
     logger.error("An event's effects failed for good. event=%s type=%s", event.public_id, event.event_type)
-    alert.enqueue(event.tenant_id)
 
 
-@task(queue_name="events")
+@task
 def alert(tenant_id: int) -> None:
     """Mail the tenant's owners and admins about effects that were given up, at most once an hour."""
     tenant = Tenant.objects.filter(pk=tenant_id).first()

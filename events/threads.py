@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 
 async def in_thread[**P, R](work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -14,6 +16,24 @@ async def in_thread[**P, R](work: Callable[P, R], *args: P.args, **kwargs: P.kwa
     thread-sensitive thread.
     """
 
+    return await asyncio.to_thread(_giving_back(work, *args, **kwargs))
+
+
+class Threads:
+    """A few threads for one kind of work: what else the process has to do never stands before it."""
+
+    def __init__(self, name: str, *, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+
+    async def run[**P, R](self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `in_thread`, in one of these threads."""
+        call = _giving_back(work, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, call)
+
+
+def _giving_back[**P, R](work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
+    """The call, and the connection it used given back."""
+
     def run() -> R:
         close_old_connections()
         try:
@@ -21,7 +41,17 @@ async def in_thread[**P, R](work: Callable[P, R], *args: P.args, **kwargs: P.kwa
         finally:
             close_old_connections()
 
-    return await asyncio.to_thread(run)
+    return run
+
+
+def give_back_connection() -> None:
+    """
+    Let others have this thread's database connection while it waits for something else; the next query gets one again.
+
+    There are fewer of them than requests. Within a transaction it is kept.
+    """
+    if not connection.in_atomic_block:
+        connection.close()
 
 
 class PerLoop[T]:

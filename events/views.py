@@ -22,11 +22,11 @@ from devices.models import Device
 from events import export, inspector, words
 from events.filters import Filters
 from events.histogram import histogram_of
-from events.listing import all_events, by_day, count_up_to, feed_position, readable_events
+from events.listing import all_events, by_day, count_up_to, feed_standing, readable_events
 from events.models import Delivery, Event
 from events.paging import page_of
 from events.review_views import WAITING_SHOWN, marked_lately, waiting_words
-from events.reviews import count_waiting, queue_since, reviews_of_others, with_reviews
+from events.reviews import queue_since, reviews_of_others, with_reviews
 from events.zones import COOKIE, day_bounds, in_own_zone
 from portal.streams import stream_file
 
@@ -46,7 +46,7 @@ CLOCK_SKEW = timedelta(minutes=2)
 @in_own_zone
 def dashboard(request: TenantRequest, tenant: str) -> HttpResponse:
     """Home: the cameras' last pictures, today by hour, the newest events as they happen."""
-    position = feed_position(request.membership)
+    standing = feed_standing(request.membership)
     events = readable_events(request.membership)
     devices = Device.objects.visible_to(request.membership).present()
     now = timezone.now()
@@ -62,7 +62,11 @@ def dashboard(request: TenantRequest, tenant: str) -> HttpResponse:
         .annotate(Count("pk"))
     )
     device_count = devices.count()
+    accounts = RingAccount.objects.visible_to(request.membership).filter(
+        state__in=[*RingAccount.CLAIMED, RingAccount.State.RELINK_REQUIRED]
+    )
     tiles = devices.select_related("ring_account").order_by("-has_video", "name", "pk")
+    newest = list(events.order_by("-occurred_at", "-position")[: HOME_EVENTS + 1])
     return render(
         request,
         "events/dashboard.html",
@@ -75,14 +79,14 @@ def dashboard(request: TenantRequest, tenant: str) -> HttpResponse:
             or devices.permitted_to(request.membership, Capability.EVENTS).exists(),
             "more_devices": max(0, device_count - HOME_TILES),
             "has_cameras": devices.cameras().exists(),
-            "accounts": RingAccount.objects.visible_to(request.membership).filter(
-                state__in=[*RingAccount.CLAIMED, RingAccount.State.RELINK_REQUIRED]
-            ),
+            "accounts": accounts,
+            "unsynced_accounts": accounts.filter(synced_at__isnull=True),
             "today_count": sum(hours.values()),
             "hours": [hours.get(hour, 0) for hour in range(24)],
             "hour_now": today.hour,
-            "days": by_day(events.order_by("-occurred_at", "-position")[:HOME_EVENTS]),
-            "position": position,
+            "days": by_day(newest[:HOME_EVENTS]),
+            "feed_has_older": len(newest) > HOME_EVENTS,
+            **standing,
         },
     )
 
@@ -93,7 +97,7 @@ def dashboard(request: TenantRequest, tenant: str) -> HttpResponse:
 @in_own_zone
 def event_list(request: TenantRequest, tenant: str) -> HttpResponse:
     """All events, newest first, narrowed by what stands in the address (`events.filters`, and `before` or `after`)."""
-    position = feed_position(request.membership)
+    standing = feed_standing(request.membership)
     devices = list(Device.objects.permitted_to(request.membership, Capability.EVENTS).order_by("name", "pk"))
     filters = Filters.of(request.GET, devices)
     now = timezone.now()
@@ -106,7 +110,8 @@ def event_list(request: TenantRequest, tenant: str) -> HttpResponse:
     )
     today = timezone.localdate(now)
     day = filters.day
-    waiting = count_waiting(request.membership, most=WAITING_SHOWN, now=now)
+    waiting = filters.count_waiting(request.membership, most=WAITING_SHOWN, now=now)
+    feed_from, feed_to = filters.times(now=now)
     return render(
         request,
         "events/list.html",
@@ -149,7 +154,9 @@ def event_list(request: TenantRequest, tenant: str) -> HttpResponse:
             and day in (None, today)
             and (filters.end is None or filters.end > now)
             and (filters.start is None or filters.start <= now),
-            "position": position,
+            "feed_from": feed_from,
+            "feed_to": feed_to,
+            **standing,
         },
     )
 

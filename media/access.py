@@ -85,7 +85,7 @@ def for_players_anywhere[**Q](view: Callable[Q, HttpResponseBase]) -> Callable[Q
                 headers={
                     "Access-Control-Allow-Origin": "*",
                     "Access-Control-Allow-Methods": "POST, PATCH, DELETE, HEAD, OPTIONS",
-                    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
+                    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match, Session-Name",
                     "Access-Control-Max-Age": "3600",
                 },
             )

@@ -10,21 +10,41 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.services import NotLinked
 from media import services
-from media.models import Clip, LiveSession, Picture, Screen
+from media.models import Clip, ClipRule, LiveSession, Picture, RelayNode, Screen
 from portal.admin_base import StaffAdmin
 
 
 @admin.register(LiveSession)
 class LiveSessionAdmin(StaffAdmin):
-    """Who watched what, when, how long, and why it ended."""
+    """Who watched what, what for, when, how long, and why it ended."""
 
-    list_display = ("opened_at", "tenant", "device", "viewer", "api_token", "ended_at", "end_reason")
+    list_display = (
+        "opened_at",
+        "tenant",
+        "device",
+        "viewer",
+        "api_token",
+        "purpose",
+        "ended_at",
+        "end_reason",
+    )
     list_select_related = ("tenant", "device", "viewer", "api_token")
-    list_filter = ("end_reason", ("ended_at", admin.EmptyFieldListFilter), "tenant")
+    list_filter = ("end_reason", "purpose", ("ended_at", admin.EmptyFieldListFilter), "tenant")
     search_fields = ("device__name", "viewer__email", "tenant__slug")
     date_hierarchy = "opened_at"
     # It is part of the address that ends the session.
     hidden = ("public_id",)
+
+
+@admin.register(RelayNode)
+class RelayNodeAdmin(StaffAdmin):
+    """Which relay nodes live, and with how much; a row that is older than three seconds is a node that died."""
+
+    list_display = ("name", "started_at", "seen_at", "viewers", "sessions")
+    search_fields = ("name",)
+    date_hierarchy = "seen_at"
+    ordering = ("-seen_at",)
+    hidden = ("channel",)
 
 
 @admin.register(Screen)
@@ -45,7 +65,7 @@ class ClipAdmin(StaffAdmin):
 
     list_display = ("public_id", "tenant", "device", "start", "duration_ms", "state", "size_bytes", "error")
     list_select_related = ("tenant", "device")
-    list_filter = ("state", "error", "tenant")
+    list_filter = ("state", "error", ("rule", admin.EmptyFieldListFilter), "tenant")
     search_fields = ("=public_id", "device__name", "tenant__slug", "=sha256")
     date_hierarchy = "created_at"
     extra = ("is_stored",)
@@ -67,6 +87,26 @@ class ClipAdmin(StaffAdmin):
             else:
                 asked += 1
         self.message_user(request, f"Asked again for {asked} clips.", messages.SUCCESS)
+
+
+@admin.register(ClipRule)
+class ClipRuleAdmin(StaffAdmin):
+    """What tenants keep without anybody asking; made and changed on the tenant's pages."""
+
+    list_display = (
+        "name",
+        "tenant",
+        "all_devices",
+        "before_s",
+        "after_s",
+        "daily_limit",
+        "is_enabled",
+        "created_at",
+    )
+    list_select_related = ("tenant",)
+    list_filter = ("is_enabled", "tenant")
+    search_fields = ("name", "=public_id", "tenant__slug")
+    date_hierarchy = "created_at"
 
 
 @admin.register(Picture)

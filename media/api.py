@@ -150,6 +150,7 @@ class ClipResource(OfDeviceResource):
     sorts: ClassVar[Mapping[str, str]] = {"start": "start", "created_at": "created_at"}
     default_sort = "-created_at"
     relationships = ("device", "event")
+    there_already = "That range is here or under way already."
 
     def create(self, request: Request) -> Response:
         """
@@ -226,7 +227,7 @@ _POINTERS = {
 
 
 class LiveSessionSerializer(ResourceSerializer):
-    """Somebody watched: what, when, how long, and why it ended. `watched_by` tells a person from a program."""
+    """Somebody watched: what, what for, when, how long, and why it ended. `watched_by` tells a person from a program."""
 
     url = SelfLink("live-sessions")
     watched_by = serializers.SerializerMethodField(help_text="`person` or `program`.")
@@ -245,6 +246,7 @@ class LiveSessionSerializer(ResourceSerializer):
             "cap_s",
             "ended_at",
             "end_reason",
+            "purpose",
             "watched_by",
             "device",
         )

@@ -12,9 +12,9 @@ from accounts.models import ApiToken, User
 from accounts.services import NotLinked, audit
 from devices.describe import has_privacy_zones
 from devices.models import Device
-from devices.words import PRIVACY_ZONES
+from devices.words import PLAN_ENDED, PRIVACY_ZONES
 from events.models import Event
-from media.models import MAX_CLIP_MS, Clip, FetchState
+from media.models import MAX_CLIP_MS, Clip, ClipRule, FetchState
 from portal.work import enqueue_after
 
 BEFORE_EVENT: Final = timedelta(seconds=5)
@@ -23,6 +23,8 @@ AFTER_EVENT: Final = timedelta(seconds=25)
 LEAST_AFTER_EVENT: Final = timedelta(seconds=10)
 LATEST_FOOTAGE: Final = timedelta(seconds=30)
 ONE_VIEWING_S: Final = 600
+# A person waits for a clip, and an event for its picture; what a rule keeps nobody waits for.
+BEHIND_OTHERS: Final = -10
 MILLISECOND: Final = timedelta(milliseconds=1)
 
 PENDING: Final = (FetchState.QUEUED, FetchState.FETCHING)
@@ -45,6 +47,12 @@ class PrivacyZones(ClipRefused):
     """Parts of the picture must not be stored, and we cannot mask them (`devices.describe.has_privacy_zones`)."""
 
     code = "privacy_zones"
+
+
+class PlanEnded(ClipRefused):
+    """Ring said that the plan which covered the device ended (`devices.plans`)."""
+
+    code = "plan_ended"
 
 
 class ClipTooLong(ClipRefused):
@@ -102,17 +110,20 @@ def request_clip(
     by: User | None,
     now: datetime,
     not_before: datetime | None = None,
+    rule: ClipRule | None = None,
 ) -> Clip:
     """
     Ask for a stretch of footage; give the clip, or the one that is already here or under way for that range or event.
 
     `start` is aware and cut to the millisecond. A range that runs past `now` is asked for at once and comes
-    partial (contract 11.3), unless `not_before` says to wait. Raises NoVideo, PrivacyZones, ClipTooLong, InTheFuture,
-    BeforeConsent, NotLinked.
+    partial (contract 11.3), unless `not_before` says to wait. Raises NoVideo, PrivacyZones, PlanEnded, ClipTooLong,
+    InTheFuture, BeforeConsent, NotLinked.
     """
     component_id = choose_component(device, component_id)
     if has_privacy_zones(device):
         raise PrivacyZones(PRIVACY_ZONES)
+    if device.is_plan_ended:
+        raise PlanEnded(PLAN_ENDED)
     start = to_millisecond(start)
     account = device.ring_account
     if not 0 < duration_ms <= MAX_CLIP_MS:
@@ -134,6 +145,8 @@ def request_clip(
                 component_id=component_id,
                 event=event,
                 requested_by=by,
+                rule=rule,
+                rule_name=rule.name if rule is not None else "",
                 start=start,
                 duration_ms=duration_ms,
                 next_attempt_at=due_at,
@@ -147,12 +160,15 @@ def request_clip(
                 device=str(device.public_id),
                 start=start.isoformat(),
                 duration_ms=duration_ms,
+                **({} if rule is None else {"rule": rule.name}),
             )
             _enqueue(clip, now=now)
     except IntegrityError:
         existing = find_clip(
             device=device, component_id=component_id, start=start, duration_ms=duration_ms, event=event
         )
+        if existing is None and rule is not None:
+            existing = Clip.objects.filter(event=event).exclude(rule_name="").first()
         if existing is None:
             raise
         return existing
@@ -162,10 +178,11 @@ def request_clip(
 def _enqueue(clip: Clip, *, now: datetime) -> None:
     from media.tasks import fetch_clip  # the tasks call the fetching, which calls back here
 
+    task = fetch_clip.using(priority=BEHIND_OTHERS) if clip.rule_name else fetch_clip
     if clip.next_attempt_at is not None and clip.next_attempt_at > now:
-        enqueue_after(fetch_clip, clip.pk, clip.next_attempt_at)
+        enqueue_after(task, clip.pk, clip.next_attempt_at)
     else:
-        fetch_clip.enqueue(clip.pk)
+        task.enqueue(clip.pk)
 
 
 def find_clip(
@@ -179,18 +196,23 @@ def find_clip(
     return same_range
 
 
-def request_event_clip(*, event: Event, by: User | None, now: datetime) -> Clip:
+def request_event_clip(*, event: Event, by: User | None, now: datetime, rule: ClipRule | None = None) -> Clip:
     """
     Ask for the footage around an event: 5 s before to 25 s after it, cut at the consent and at now.
 
-    Asked within ten seconds of the event the fetch waits until those have passed. Raises as request_clip does.
+    Asked within ten seconds of the event the fetch waits until those have passed. For a `rule` it is the rule's range,
+    and the fetch waits for the whole of it. Raises as request_clip does.
     """
+    before, after, at_least = BEFORE_EVENT, AFTER_EVENT, LEAST_AFTER_EVENT
+    if rule is not None:
+        before = timedelta(seconds=rule.before_s)
+        after = at_least = timedelta(seconds=rule.after_s)
     device = event.device
     if device is None:
         raise NoVideo("This event belongs to no device that is shared with us.")
     component_id = choose_component(device, _component_of(event, device))
-    start = event.occurred_at - BEFORE_EVENT
-    end = min(event.occurred_at + AFTER_EVENT, max(now, event.occurred_at + LEAST_AFTER_EVENT))
+    start = event.occurred_at - before
+    end = min(event.occurred_at + after, max(now, event.occurred_at + at_least))
     consent_at = device.ring_account.consent_at
     if consent_at is not None and start < consent_at:
         if end <= consent_at:
@@ -206,6 +228,7 @@ def request_event_clip(*, event: Event, by: User | None, now: datetime) -> Clip:
         by=by,
         now=now,
         not_before=end,
+        rule=rule,
     )
 
 

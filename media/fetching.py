@@ -26,6 +26,7 @@ from accounts.services import NotSetUp, client_for, ring_config
 from devices.describe import has_privacy_zones
 from devices.models import Device
 from devices.tasks import sync_one_device
+from events.broadcast import announce_picture_on_commit
 from media.models import Clip, FetchState, Picture
 from media.probe import Undecodable, VideoFacts, probe
 from media.verdict import Verdict, judge
@@ -74,9 +75,11 @@ def fetch_clip(clip: Clip) -> datetime | None:
     """
     if clip.attempts > MAX_ATTEMPTS:
         return _settle(clip, Verdict(FetchState.FAILED, "gave_up"))
-    # The camera's settings may have changed since somebody asked.
+    # The camera's settings, or its plan, may have changed since somebody asked.
     if has_privacy_zones(clip.device):
         return _settle(clip, Verdict(FetchState.UNAVAILABLE, "privacy_zones"))
+    if clip.device.is_plan_ended:
+        return _settle(clip, Verdict(FetchState.UNAVAILABLE, "plan_ended"))
     _ours(clip).update(state=FetchState.FETCHING, received_bytes=0, total_bytes=None)
     try:
         part = incoming_folder() / f"{clip.public_id}-{clip.attempts}.part"
@@ -177,9 +180,11 @@ def fetch_picture(picture: Picture) -> datetime | None:
     """Fetch a still whose lease we hold; give the moment to try again, or None when it is decided."""
     if picture.attempts > MAX_ATTEMPTS:
         return _settle(picture, Verdict(FetchState.FAILED, "gave_up"))
-    # The camera's settings may have changed since the event.
+    # The camera's settings, or its plan, may have changed since the event.
     if has_privacy_zones(picture.device):
         return _settle(picture, Verdict(FetchState.UNAVAILABLE, "privacy_zones"))
+    if picture.device.is_plan_ended:
+        return _settle(picture, Verdict(FetchState.UNAVAILABLE, "plan_ended"))
     _ours(picture).update(state=FetchState.FETCHING)
     into = io.BytesIO()
     try:
@@ -202,6 +207,7 @@ def fetch_picture(picture: Picture) -> datetime | None:
             row.error = row.last_error = ""
             row.next_attempt_at = None
             row.save()
+            announce_picture_on_commit(row.tenant_id)
     except LeaseLost:
         logger.info("A fetch was overtaken or its picture deleted. picture=%s", picture.public_id)
         return None

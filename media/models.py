@@ -116,9 +116,18 @@ class Screen(TenantOwned):
         return hashlib.sha256(token.encode()).hexdigest()
 
 
+class Purpose(models.TextChoices):
+    """What somebody watches for who has the camera by their work, as they say themselves."""
+
+    EVENT = "event", "An event or an alarm"
+    SUPPORT = "support", "The customer asked for help"
+    CHECK = "check", "To see that the camera works"
+    OTHER = "other", "Something else"
+
+
 class LiveSession(TenantOwned, Work):
     """
-    Who watched what, when, how long, and why it ended: a lease on one session at Ring.
+    Who watched what, what for, when, how long, and why it ended: a lease on one session at Ring.
 
     Three kinds: a viewer's own session at Ring (direct), a viewer of the relay, who has none, and the relay's own session
     at Ring, which has no viewer (docs/live-view.md).
@@ -139,10 +148,13 @@ class LiveSession(TenantOwned, Work):
         UNLINKED = "unlinked", "The Ring account was unlinked"
         REMOVED = "removed", "The device was removed"
         OFFLINE = "offline", "The device went offline"
+        PLAN = "plan_ended", "The plan for the camera ended"
         PRIVACY = "privacy", "The camera has privacy zones now"
         ACCESS = "access", "The viewer may not watch any more"
         BUDGET = "budget", "The camera's battery was used enough for a day"
         LOST = "lost", "The viewer went away"
+        SILENT = "silent", "The camera sent no picture any more"
+        RELAY = "relay", "The relay was stopped"
         FAILED = "failed", "It never began"
 
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.DIRECT)
@@ -155,10 +167,16 @@ class LiveSession(TenantOwned, Work):
     screen = models.ForeignKey(Screen, models.SET_NULL, null=True, blank=True, related_name="+")
     # The sign-in the viewer watches by: when it ends, so does the session (media/watchers.py). As good as the cookie.
     session_key = EncryptedTextField(blank=True, default="")
+    # What whoever asked calls it, before our answer tells them our name for it.
+    asked_as = models.UUIDField(null=True, blank=True, db_index=True, editable=False)
     upstream_url = EncryptedTextField(blank=True, default="")
+    # The relay node that has it; empty: a web process. Whoever relays touches only the rows of its own name.
+    relay_node = models.CharField(max_length=64, blank=True, default="", editable=False)
     opened_at = models.DateTimeField()
     # When it is over by itself, counted from `opened_at`: Ring's cap, or how long the viewer chose to keep watching.
     cap_s = models.PositiveIntegerField()
+    # What it was for, as the viewer said; the camera's owner reads it.
+    purpose = models.CharField(max_length=8, choices=Purpose, blank=True, default="")
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=10, choices=EndReason, blank=True, default="")
 
@@ -172,10 +190,34 @@ class LiveSession(TenantOwned, Work):
                 | (Q(ended_at__isnull=False) & ~Q(end_reason="")),
                 name="media_live_session_end_has_reason",
             ),
+            models.CheckConstraint(
+                condition=Q(purpose__in=["", *Purpose.values]), name="media_live_session_purpose_known"
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.device} {self.opened_at:%Y-%m-%d %H:%M:%S}"
+
+
+class RelayNode(models.Model):
+    """
+    A process that passes live pictures on (`manage.py relay`), stamped every second while it lives.
+
+    It serves the whole installation, and belongs to no tenant.
+    """
+
+    name = models.CharField(max_length=64, unique=True)
+    channel = models.CharField(max_length=100, editable=False)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    viewers = models.PositiveIntegerField(default=0)
+    sessions = models.PositiveIntegerField(default=0, help_text="Sessions at Ring.")
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class FetchState(models.TextChoices):
@@ -201,6 +243,48 @@ def picture_path(picture: "Picture", filename: str) -> str:
     return str(PurePosixPath("pictures", str(picture.tenant.public_id), f"{picture.public_id}{suffix}"))
 
 
+class ClipRule(TenantOwned):
+    """
+    Footage that a tenant keeps without anybody asking: of these kinds of events, of these cameras (media/rules.py).
+
+    `kinds` are keys of `events.words.FILTERS`. A rule of chosen devices that have all gone keeps nothing.
+    """
+
+    MAX_BEFORE_S = 60
+    MAX_AFTER_S = 300
+
+    name = models.CharField(max_length=100)
+    kinds = models.JSONField(default=list)
+    all_devices = models.BooleanField(default=True)
+    devices: models.ManyToManyField["Device", models.Model] = models.ManyToManyField(
+        "devices.Device", related_name="+", blank=True
+    )
+    before_s = models.PositiveSmallIntegerField(default=5)
+    after_s = models.PositiveSmallIntegerField(default=25)
+    # Of each device, in 24 hours. None: no limit.
+    daily_limit = models.PositiveSmallIntegerField(null=True, blank=True)
+    is_enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField()
+
+    objects = TenantQuerySet["ClipRule"].as_manager()
+
+    class Meta:
+        ordering = ["name", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "name"], name="media_clip_rule_name_once"),
+            models.CheckConstraint(
+                condition=Q(before_s__lte=60, after_s__gte=1, after_s__lte=300),
+                name="media_clip_rule_length",
+            ),
+            models.CheckConstraint(
+                condition=Q(daily_limit__isnull=True) | Q(daily_limit__gte=1), name="media_clip_rule_limit"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Clip(TenantOwned, Work):
     """A stretch of footage kept by us: what was asked for, what Ring really gave, and the file."""
 
@@ -210,6 +294,9 @@ class Clip(TenantOwned, Work):
     requested_by = models.ForeignKey(
         "accounts.User", models.SET_NULL, null=True, blank=True, related_name="+"
     )
+    # The tenant's rule that asked; its name stays when the rule goes.
+    rule = models.ForeignKey(ClipRule, models.SET_NULL, null=True, blank=True, related_name="clips")
+    rule_name = models.CharField(max_length=100, blank=True, default="")
     start = models.DateTimeField(help_text="Start of the range asked for.")
     duration_ms = models.PositiveIntegerField(
         validators=[MinValueValidator(1), MaxValueValidator(MAX_CLIP_MS)],
@@ -251,6 +338,12 @@ class Clip(TenantOwned, Work):
                 fields=["event", "component_id"],
                 condition=Q(event__isnull=False, state__in=["queued", "fetching", "ready"]),
                 name="media_clip_once_per_event",
+            ),
+            # Whatever became of it: a rule does not ask twice.
+            models.UniqueConstraint(
+                fields=["event"],
+                condition=Q(event__isnull=False) & ~Q(rule_name=""),
+                name="media_clip_once_by_rule",
             ),
             models.CheckConstraint(
                 condition=Q(duration_ms__gt=0, duration_ms__lte=MAX_CLIP_MS), name="media_clip_duration"

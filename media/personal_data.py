@@ -13,7 +13,7 @@ from accounts.models import RingAccount
 from accounts.personal_data import PersonalData, Scope, StoredFile, Tally, row_of
 from media import live
 from media.fetching import incoming_folder
-from media.models import Clip, FetchState, LiveSession, Picture, Screen
+from media.models import Clip, ClipRule, FetchState, LiveSession, Picture, Screen
 
 BATCH: Final = 50
 _WORK: Final = ("attempts", "next_attempt_at", "last_error")
@@ -29,7 +29,7 @@ class Media(PersonalData):
                 Q(viewer=scope.user) | Q(device__ring_account__in=scope.ring_accounts())
             )
         for name, rows, links in (
-            ("clips", self._of_devices(Clip, scope), ("device", "event", "requested_by")),
+            ("clips", self._of_devices(Clip, scope), ("device", "event", "requested_by", "rule")),
             ("pictures", self._of_devices(Picture, scope), ("device", "event")),
             ("live_sessions", watched, ("device", "viewer", "api_token")),
         ):
@@ -38,6 +38,8 @@ class Media(PersonalData):
         if scope.user is not None:
             screens = screens.filter(membership__user=scope.user)
         yield "screens", self._rows(screens.select_related("membership").order_by("pk"), scope)
+        if scope.user is None:
+            yield "clip_rules", self._rows(ClipRule.objects.for_tenant(scope.tenant).order_by("pk"), scope)
 
     def files(self, scope: Scope) -> Iterator[StoredFile]:
         clips = self._of_devices(Clip, scope).filter(state=FetchState.READY)

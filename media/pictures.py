@@ -35,6 +35,7 @@ def request_event_picture(*, event: Event, now: datetime) -> Picture | None:
         or not device.has_video
         or device.removed_at is not None
         or has_privacy_zones(device)
+        or device.is_plan_ended
     ):
         return None
     consent_at = device.ring_account.consent_at

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from devices.words import PRIVACY_ZONES
+from devices.words import PLAN_ENDED, PRIVACY_ZONES
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ REASONS: Final[dict[str, Reason]] = {
     "privacy_zones": Reason(
         PRIVACY_ZONES,
         "Privacy zones are set in the Ring app. Watch the recording there.",
+    ),
+    "plan_ended": Reason(
+        PLAN_ENDED,
+        "Once it is renewed, ask again.",
+        retry=True,
     ),
     "too_large": Reason("The recording is larger than this portal keeps.", "Ask for a shorter time."),
     "rejected": Reason(

@@ -10,18 +10,24 @@ from accounts.models import RingAccount
 from accounts.signals import ring_account_unlinked, ring_account_unlinking
 from devices.describe import has_privacy_zones
 from devices.models import Device
-from devices.signals import device_offline, device_removed, device_synced
+from devices.signals import device_offline, device_plan_ended, device_removed, device_synced
 from events.models import Event
 from events.signals import event_recorded, events_expiring
 from media import live
 from media.fetching import cancel_fetches
 from media.models import LiveSession
 from media.pictures import erase_pictures_of, request_event_picture
+from media.rules import keep_by_rules
 
 
 @receiver(event_recorded)
-def picture_the_event(event: Event, **_: Any) -> None:
-    request_event_picture(event=event, now=timezone.now())
+def picture_the_event(event: Event, **_: Any) -> str:
+    return "Picture asked for" if request_event_picture(event=event, now=timezone.now()) else ""
+
+
+@receiver(event_recorded)
+def keep_the_event(event: Event, **_: Any) -> str:
+    return "Clip asked for by a rule" if keep_by_rules(event=event, now=timezone.now()) else ""
 
 
 @receiver(events_expiring)
@@ -46,6 +52,12 @@ def end_sessions_of_zoned(device: Device, **_: Any) -> None:
     if has_privacy_zones(device):
         sessions = LiveSession.objects.filter(device=device)
         live.end_sessions(sessions, reason=LiveSession.EndReason.PRIVACY, now=timezone.now())
+
+
+@receiver(device_plan_ended)
+def end_sessions_without_plan(device: Device, **_: Any) -> None:
+    sessions = LiveSession.objects.filter(device=device)
+    live.end_sessions(sessions, reason=LiveSession.EndReason.PLAN, now=timezone.now())
 
 
 @receiver(device_removed)

@@ -135,7 +135,7 @@ def screen(request: HttpRequest, tenant: str) -> HttpResponseBase:
         "tiles": [
             (camera, part or "", number)
             for camera in cameras
-            if not has_privacy_zones(camera)
+            if not has_privacy_zones(camera) and not camera.is_plan_ended
             for number, part in enumerate(camera.component_choices, start=1)
         ],
     }
@@ -202,7 +202,9 @@ def _nothing() -> Http404:
 
 @for_screens
 def screen_whep(request: ViewerRequest, camera: Device) -> HttpResponse:
-    """A screen begins to watch one of its cameras: our WHEP endpoint's POST."""
+    """A screen begins to watch one of its cameras: our WHEP endpoint's POST. HEAD: with fresh passwords for TURN."""
+    if request.method == "HEAD":
+        return whep.name_servers()
     if request.method != "POST":
         raise _nothing()
     return whep.open_viewing(request, camera)
@@ -222,8 +224,6 @@ def screen_more(request: ViewerRequest, camera: Device, session: UUID) -> HttpRe
 
 def _session_of(request: ViewerRequest, camera: Device, session: UUID) -> LiveSession:
     rows = LiveSession.objects.for_tenant(request.tenant).filter(screen=request.screen, device=camera)
-    found: LiveSession = get_object_or_404(
-        rows.select_related("tenant", "viewer", "screen", "device__ring_account", "device__tenant"),
-        public_id=session,
+    return whep.find_named(
+        rows.select_related("tenant", "viewer", "screen", "device__ring_account", "device__tenant"), session
     )
-    return found

@@ -6,6 +6,7 @@ from typing import Final
 MAX_OFFER_BYTES: Final = 64 * 1024
 _DIRECTIONS: Final = frozenset({"a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"})
 _LINE: Final = re.compile(r"[a-z]=[^\x00\r\n]*")
+_FRAGMENT_LINE: Final = re.compile(r"(a=[^\x00\s:][^\x00]*|m=\S[^\x00]*)")
 _CREDENTIALS: Final = ("a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:")
 
 
@@ -48,6 +49,20 @@ def check_offer(body: bytes) -> str:
                 raise UnfitOffer(
                     f"The offer is not complete: {attribute[2:-1]} is missing. Gather candidates first."
                 )
+    return text
+
+
+def check_fragment(body: bytes) -> str:
+    """Give the text of a fragment of ICE's (application/trickle-ice-sdpfrag). Raises NotSdp. Source: RFC 8840 9.2."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotSdp("The body is not an SDP fragment: it is not text.") from None
+    lines = [line for line in text.splitlines() if line]
+    if not lines or not all(_FRAGMENT_LINE.fullmatch(line) for line in lines):
+        raise NotSdp(
+            'The body is not an SDP fragment: it holds lines like "a=ice-ufrag:…", "m=video …" and "a=end-of-candidates".'
+        )
     return text
 
 

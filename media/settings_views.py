@@ -1,4 +1,4 @@
-"""The page on which a tenant's admins choose the way live pictures take."""
+"""The page on which a tenant's admins choose the way live pictures take, and how much of them there may be."""
 
 from typing import Any, ClassVar
 
@@ -16,20 +16,30 @@ from accounts.models import TENANT_ADMINS, Tenant
 
 
 class LiveForm(forms.ModelForm[Tenant]):
-    """The way, and how many at once."""
+    """The way, how many at once, how long of a battery, and whether the team says what for."""
 
     class Meta:
         model = Tenant
-        fields: ClassVar[list[str]] = ["live_path", "live_most", "wall_most"]
+        fields: ClassVar[list[str]] = [
+            "live_path",
+            "live_most",
+            "wall_most",
+            "battery_minutes",
+            "must_say_purpose",
+        ]
         widgets: ClassVar[dict[str, Any]] = {"live_path": forms.RadioSelect}
         labels: ClassVar[dict[str, str]] = {
             "live_path": "Live pictures go",
             "live_most": "At most at once, in the whole company",
             "wall_most": "At most at once, on one wall",
+            "battery_minutes": "Live minutes a day, each battery camera",
+            "must_say_purpose": "The team must say what it watches for",
         }
         help_texts: ClassVar[dict[str, str]] = {
             "live_most": "Whoever comes when so many watch is told to try again in a moment.",
             "wall_most": "The other cameras show their last picture until it is their turn.",
+            "battery_minutes": "1 to 1440, in any 24 hours, however many watch. Then live view of that camera pauses.",
+            "must_say_purpose": "Before a live picture of a camera that is not their own. Its owner reads it in “Watched live”.",
         }
 
 

@@ -1,4 +1,4 @@
-"""Fetching, ending, and the sweeps that find what is due although a task was lost."""
+"""Fetching, and the sweeps that find what is due although a task was lost."""
 
 import time
 from datetime import timedelta
@@ -9,9 +9,9 @@ from django.utils import timezone
 from apscheduler.triggers.interval import IntervalTrigger
 from crontask import cron, scheduler
 
-from media import fetching, live, relaying, watchers
-from media.models import Clip, LiveSession, Picture
-from portal.work import enqueue_after, enqueue_due, take
+from media import closing, fetching, nodes, watchers
+from media.models import Clip, Picture
+from portal.work import AHEAD, enqueue_after, enqueue_due, take
 
 PICTURE_LEASE = timedelta(seconds=60)
 
@@ -36,41 +36,29 @@ def fetch_picture(picture_id: int) -> None:
         enqueue_after(fetch_picture, picture_id, again_at)
 
 
-@task
-def close_session(session_id: int) -> None:
-    """End one live session at Ring if that is due."""
-    live.close_upstream(session_id)
-
-
 @cron(IntervalTrigger(seconds=10))  # type: ignore[untyped-decorator]
-@task
+@task(priority=AHEAD)
 def sweep_clips() -> None:
     """Clips whose task was lost, or whose worker died."""
     enqueue_due(Clip.objects.all(), fetch_clip, now=timezone.now())
 
 
 @cron(IntervalTrigger(seconds=10))  # type: ignore[untyped-decorator]
-@task
+@task(priority=AHEAD)
 def sweep_pictures() -> None:
     """The same for pictures."""
     enqueue_due(Picture.objects.all(), fetch_picture, now=timezone.now())
 
 
-@cron(IntervalTrigger(seconds=3))  # type: ignore[untyped-decorator]
-@task
-def sweep_sessions() -> None:
-    """Live sessions whose time is up, or whose end Ring has not been told."""
-    enqueue_due(LiveSession.objects.all(), close_session, now=timezone.now())
-
-
 @cron(IntervalTrigger(minutes=10))  # type: ignore[untyped-decorator]
-@task
+@task(priority=AHEAD)
 def sweep_leftovers() -> None:
-    """Half files of workers that were killed."""
+    """Half files of workers that were killed, and rows of relay nodes that were."""
     fetching.sweep_leftovers(now_s=time.time())
+    nodes.forget_dead(now=timezone.now())
 
 
-# Not tasks: they must not wait behind one (media/watchers.py, media/relaying.py).
+# Not tasks: they must not wait behind one (media/watchers.py, media/closing.py).
 scheduler.add_job(
     watchers.look,
     IntervalTrigger(seconds=watchers.LOOK_EVERY_S),
@@ -79,9 +67,9 @@ scheduler.add_job(
     coalesce=True,
 )
 scheduler.add_job(
-    relaying.sweep,
-    IntervalTrigger(seconds=relaying.LOOK_EVERY_S),
-    name="relays",
+    closing.sweep,
+    IntervalTrigger(seconds=closing.LOOK_EVERY_S),
+    name="live endings",
     max_instances=1,
     coalesce=True,
 )

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from media import screen_views, settings_views, views, whep
+from media import rule_views, screen_views, settings_views, views, whep
 
 app_name = "media"
 urlpatterns = [
@@ -19,6 +19,10 @@ urlpatterns = [
     path("live/<uuid:device>/whep/<uuid:session>", whep.session_resource, name="whep_session"),
     path("live/<uuid:device>/whep/<uuid:session>/more", whep.keep_watching, name="whep_more"),
     path("settings/live/", settings_views.live_settings, name="live_settings"),
+    path("settings/clips/", rule_views.rule_list, name="clip_rules"),
+    path("settings/clips/add", rule_views.add_rule, name="add_clip_rule"),
+    path("settings/clips/<uuid:rule>/", rule_views.rule, name="clip_rule"),
+    path("settings/clips/<uuid:rule>/remove", rule_views.remove_rule, name="remove_clip_rule"),
     path("clips/", views.library, name="clips"),
     path("clips/<uuid:clip>/", views.clip, name="clip"),
     path("clips/<uuid:clip>/video", views.clip_video, name="clip_video"),

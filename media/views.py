@@ -23,6 +23,7 @@ from events.models import Event
 from media import clips, presence
 from media.access import ViewerRequest, viewers_allowed
 from media.forms import ClipFilterForm, ClipRangeForm
+from media.live import has_a_purpose
 from media.models import Clip, FetchState, LiveSession, Picture
 from media.pictures import latest_picture, latest_pictures_for
 from portal.serve import is_from_the_start, serve_file
@@ -58,9 +59,12 @@ def wall(request: TenantRequest, tenant: str) -> HttpResponse:
     ]
     context = {
         "tiles": tiles,
-        "player_count": sum(not has_privacy_zones(camera) for camera, _, _ in tiles),
+        "player_count": sum(
+            not has_privacy_zones(camera) and not camera.is_plan_ended for camera, _, _ in tiles
+        ),
         "known_pictures": latest_pictures_for(holdings_of(request.membership), cameras),
         "wall_most": request.tenant.wall_most,
+        "asks": any(has_a_purpose(request.membership, camera) for camera in cameras),
         "known_watching": presence.watching(request.membership),
     }
     return render(request, "media/wall.html", context)

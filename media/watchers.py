@@ -18,7 +18,8 @@ from django.utils import timezone
 from accounts.access import find_membership
 from accounts.models import ApiToken
 from devices.grants import Capability, Holdings, holdings_of
-from media.live import close_upstream, end_sessions
+from media import closing
+from media.live import end_sessions
 from media.models import LiveSession
 from media.screens import shown_on
 from portal.sessions import contents
@@ -30,10 +31,11 @@ LOOK_EVERY_S: Final = 2
 
 
 def look() -> None:
-    """One look, by a thread that only looks."""
+    """One look, by a thread that only looks; it does not wait for Ring."""
     try:
         with unit_of_work():
-            end_unentitled(now=timezone.now())
+            if end_unentitled(now=timezone.now()):
+                closing.sweep()  # at once: half of the five seconds may be over
     except (DatabaseError, InterfaceError) as error:
         logger.warning("Who watches could not be looked at. error=%s", type(error).__name__)
     finally:
@@ -42,7 +44,7 @@ def look() -> None:
 
 def end_unentitled(*, now: datetime) -> int:
     """
-    End the open sessions whose viewers may not watch any more, and tell Ring; return how many those were.
+    End the open sessions whose viewers may not watch any more; return how many those were. `closing.sweep` tells Ring.
 
     A person must still be a member who holds `live` on the device, in the sign-in they began to watch by; a token must
     still be good, with the scope `read`; a screen's link too, and its maker able to show that camera. Whose viewer was deleted
@@ -65,8 +67,6 @@ def _end(session_ids: Collection[int], *, now: datetime) -> int:
     rows = LiveSession.objects.filter(pk__in=session_ids)
     count = end_sessions(rows, reason=LiveSession.EndReason.ACCESS, now=now)
     logger.info("Ended live sessions whose viewers may not watch any more. sessions=%s", count)
-    for session_id in session_ids:
-        close_upstream(session_id)  # at once; the tasks are for what is not heard
     return count
 
 

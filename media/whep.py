@@ -9,8 +9,8 @@ Source: draft-ietf-wish-whep (endpoint and session), RFC 9725 4.3 (PATCH), contr
 from http import HTTPStatus
 from uuid import UUID
 
+from django.db.models import Q
 from django.http import Http404, HttpResponse
-from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import parse_etags
@@ -18,14 +18,14 @@ from django.utils.http import parse_etags
 from accounts.models import Role
 from devices.grants import Capability, NotGranted
 from devices.models import Device
-from media import relaying
+from media import live, relaying
 from media.access import ViewerRequest, for_players_anywhere, viewers_allowed
 from media.ice import ice_servers
-from media.live import LiveRefused
-from media.models import LiveSession
+from media.live import LiveRefused, Watcher
+from media.models import LiveSession, LiveSessionQuerySet, Purpose
 from media.problem import problem
 from media.relaying import NotRelayed, Path
-from media.sdp import MAX_OFFER_BYTES, NotSdp, UnfitOffer, check_offer
+from media.sdp import MAX_OFFER_BYTES, NotSdp, UnfitOffer, check_fragment, check_offer
 
 SDP = "application/sdp"
 TRICKLE = "application/trickle-ice-sdpfrag"
@@ -35,7 +35,8 @@ TRICKLE = "application/trickle-ice-sdpfrag"
 @viewers_allowed(*Role, is_page=False)
 def endpoint(request: ViewerRequest, tenant: str, device: UUID) -> HttpResponse:
     """
-    POST an SDP offer, get 201 with Ring's answer and the address of the session. `?component=` chooses a camera.
+    POST an SDP offer, get 201 with Ring's answer and the address of the session. `?component=` chooses a camera,
+    `?purpose=` says what it is watched for.
 
     Everyone in the tenant, for the devices they may watch (403 for those they may only see); a token of the tenant with the `read` scope.
     """
@@ -47,9 +48,14 @@ def endpoint(request: ViewerRequest, tenant: str, device: UUID) -> HttpResponse:
         return problem(HTTPStatus.FORBIDDEN, "not_granted", str(error))
     if request.method == "POST":
         return open_viewing(request, camera)
-    allow = {"Allow": "POST, HEAD, OPTIONS", "Accept-Post": SDP}
+    allow = {"Allow": "POST, GET, HEAD, OPTIONS", "Accept-Post": SDP}
     if request.method == "OPTIONS":
         return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={**allow, **_ice_links()})
+    if request.method == "GET":
+        # There is nothing to get, and the draft wants that said by a success (Protocol Operation, HTTP usage).
+        return HttpResponse(
+            status=HTTPStatus.NO_CONTENT, headers={**allow, **_ice_links(), "Cache-Control": "no-store"}
+        )
     if request.method == "HEAD":
         return HttpResponse(content_type=SDP, headers={**allow, **_ice_links(), "Cache-Control": "no-store"})
     return problem(
@@ -73,6 +79,22 @@ def open_viewing(request: ViewerRequest, camera: Device) -> HttpResponse:
     path = request.GET.get("path", "")
     if path not in {"", Path.DIRECT, Path.RELAY}:
         return problem(HTTPStatus.BAD_REQUEST, "path", "The path is direct or relay.")
+    purpose = request.GET.get("purpose", "")
+    if purpose not in {"", *Purpose.values}:
+        return problem(
+            HTTPStatus.BAD_REQUEST, "unknown_purpose", f"The purpose is one of {', '.join(Purpose.values)}."
+        )
+    if not purpose and request.screen is None and live.must_say_purpose(request.viewer, camera):
+        return problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "purpose",
+            f"This company wants to know what its team watches for: add ?purpose={'|'.join(Purpose.values)}.",
+        )
+    try:
+        name = request.headers.get("Session-Name")
+        asked_as = UUID(name) if name else None
+    except ValueError:
+        return problem(HTTPStatus.BAD_REQUEST, "session_name", "A Session-Name is a UUID of your own making.")
     body = request.read(MAX_OFFER_BYTES + 1)
     if len(body) > MAX_OFFER_BYTES:
         return problem(
@@ -84,11 +106,15 @@ def open_viewing(request: ViewerRequest, camera: Device) -> HttpResponse:
             device=camera,
             offer_sdp=offer,
             component_id=request.GET.get("component", ""),
-            viewer=request.person,
-            api_token=request.api_token,
-            screen=request.screen,
-            # Watched by this sign-in: when it ends, so does the session.
-            session_key=(request.session.session_key or "") if request.person is not None else "",
+            watcher=Watcher(
+                viewer=request.person,
+                api_token=request.api_token,
+                screen=request.screen,
+                # Watched by this sign-in: when it ends, so does the session.
+                session_key=(request.session.session_key or "") if request.person is not None else "",
+                purpose=purpose,
+                asked_as=asked_as,
+            ),
             path=path,
             now=timezone.now(),
         )
@@ -97,8 +123,7 @@ def open_viewing(request: ViewerRequest, camera: Device) -> HttpResponse:
     except UnfitOffer as error:
         return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "offer", str(error))
     except LiveRefused as error:
-        wait = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-        return problem(error.status, error.reason, str(error), headers=wait)
+        return _refused(error)
     session = opened.session
     return HttpResponse(
         opened.answer_sdp,
@@ -124,7 +149,7 @@ def open_viewing(request: ViewerRequest, camera: Device) -> HttpResponse:
 @viewers_allowed(*Role, is_page=False)
 def session_resource(request: ViewerRequest, tenant: str, device: UUID, session: UUID) -> HttpResponse:
     """
-    DELETE ends a session (so does POST, for a page that can only send a beacon); HEAD tells whether it is still open.
+    DELETE ends a session (so does POST, for a page that can only send a beacon); HEAD and GET tell whether it is open.
 
     Only for whoever opened it. A session that is over is 404, with the reason in `Session-End`.
     """
@@ -133,10 +158,10 @@ def session_resource(request: ViewerRequest, tenant: str, device: UUID, session:
 
 def answer_session(request: ViewerRequest, row: LiveSession) -> HttpResponse:
     """What the session's address answers to whoever opened it."""
-    allow = {"Allow": "DELETE, POST, PATCH, HEAD, OPTIONS", "Accept-Patch": TRICKLE}
+    allow = {"Allow": "DELETE, POST, PATCH, GET, HEAD, OPTIONS", "Accept-Patch": TRICKLE}
     if request.method == "OPTIONS":
         return HttpResponse(status=HTTPStatus.NO_CONTENT, headers=allow)
-    if request.method not in {"DELETE", "POST", "PATCH", "HEAD"}:
+    if request.method not in {"DELETE", "POST", "PATCH", "GET", "HEAD"}:
         return problem(HTTPStatus.METHOD_NOT_ALLOWED, "method", "End the session by DELETE.", headers=allow)
     if row.ended_at is not None:
         return problem(
@@ -145,10 +170,12 @@ def answer_session(request: ViewerRequest, row: LiveSession) -> HttpResponse:
             f"This session is over: {row.get_end_reason_display()}.",
             headers={"Session-End": row.end_reason},
         )
-    if request.method == "HEAD":
+    if request.method in {"GET", "HEAD"}:
         headers = {"ETag": _etag(row), "Cache-Control": "no-store", "Live-Path": _path_of(row)}
         if relaying.should_move(row):
             headers["Better-Path"] = Path.RELAY
+        if request.method == "GET":
+            return HttpResponse(status=HTTPStatus.NO_CONTENT, headers=headers)
         return HttpResponse(content_type=SDP, headers=headers)
     if request.method == "PATCH":
         return _patch(request, row)
@@ -189,10 +216,15 @@ def answer_more(request: ViewerRequest, row: LiveSession) -> HttpResponse:
             "Ring sets the end of this session. Open the next one by the relay.",
         )
     except LiveRefused as error:
-        return problem(error.status, error.reason, str(error))
+        return _refused(error)
     return HttpResponse(
         status=HTTPStatus.NO_CONTENT, headers={"Session-Cap": str(left_s), "Cache-Control": "no-store"}
     )
+
+
+def _refused(refusal: LiveRefused) -> HttpResponse:
+    wait = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+    return problem(refusal.status, refusal.reason, str(refusal), headers=wait)
 
 
 def _path_of(session: LiveSession) -> str:
@@ -209,7 +241,14 @@ def _find_session(request: ViewerRequest, device: UUID, session: UUID) -> LiveSe
         rows = rows.filter(viewer=request.person)
     else:
         raise Http404("There is no such session for you.")
-    found: LiveSession = get_object_or_404(rows, public_id=session, device__public_id=device)
+    return find_named(rows.filter(device__public_id=device), session)
+
+
+def find_named(rows: LiveSessionQuerySet, name: UUID) -> LiveSession:
+    """Of these sessions the one of our name, or of the `Session-Name` it was asked for by."""
+    found: LiveSession | None = rows.filter(Q(public_id=name) | Q(asked_as=name)).first()
+    if found is None:
+        raise Http404("There is no such session for you.")
     return found
 
 
@@ -243,17 +282,27 @@ def _patch(request: ViewerRequest, row: LiveSession) -> HttpResponse:
         return problem(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "A fragment has at most 64 KiB here."
         )
-    if "a=candidate:" in body.decode("utf-8", "replace"):
+    try:
+        fragment = check_fragment(body)
+    except NotSdp as error:
+        return problem(HTTPStatus.BAD_REQUEST, "not_sdp", str(error))
+    if "a=candidate:" in fragment:
         return problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             "trickle",
             "No candidates are taken after the offer. Gather them all, then POST a new offer.",
         )
-    return HttpResponse(status=HTTPStatus.NO_CONTENT, headers={"ETag": _etag(row)})
+    # Without an ETag, which would say that ICE began anew (draft, Trickle ICE).
+    return HttpResponse(status=HTTPStatus.NO_CONTENT)
 
 
 def _etag(session: LiveSession) -> str:
     return f'"{session.public_id.hex}"'
+
+
+def name_servers() -> HttpResponse:
+    """Name the STUN and TURN servers to a page that lies open for longer than TURN's passwords last."""
+    return HttpResponse(content_type=SDP, headers={**_ice_links(), "Cache-Control": "no-store"})
 
 
 def _ice_links() -> dict[str, str]:

@@ -25,6 +25,7 @@ from django_tasks_db.models import DBTaskResult
 
 from accounts.models import RingAccount, RingApp, Tenant
 from events.broadcast import LAYER_ERRORS
+from media import nodes
 from onboarding import own_address
 from onboarding.findings import Finding, Verdict
 from onboarding.own_address import Unreachable, look_at_clock
@@ -367,6 +368,27 @@ def _queue() -> Iterator[Finding]:
         )
 
 
+def _relay() -> Iterator[Finding]:
+    title = "Relay"
+    if settings.LIVE_RELAY != "nodes":
+        yield Finding("relay", title, OK, "The web processes pass live pictures on.")
+        return
+    try:
+        alive = len(nodes.living(now=timezone.now()))
+    except Error:
+        return  # the database speaks for itself
+    if alive:
+        yield Finding("relay", title, OK, f"{alive} node{'s' if alive != 1 else ''} alive.")
+    else:
+        yield Finding(
+            "relay",
+            title,
+            BAD,
+            "No relay node is alive: live pictures come direct from Ring or not at all.",
+            "Start manage.py relay, or unset LIVE_RELAY.",
+        )
+
+
 def _storage() -> Iterator[Finding]:
     title = "Storage of clips"
     content = secrets.token_bytes(64)
@@ -446,6 +468,7 @@ _LOOKS: tuple[Look, ...] = (
     _channel_layer,
     _cache,
     _queue,
+    _relay,
     _storage,
     _turn,
     _ring,

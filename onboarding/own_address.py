@@ -32,6 +32,8 @@ MAX_ANSWER_BYTES = 512 * 1024
 # Ring's own tolerance for a nonce from the future (contract 2.6): beyond it customers are turned away.
 SKEW_THAT_HURTS_S = 5
 CERTIFICATE_DAYS_LEFT = 14
+RUNS_A_MINUTE = 10
+"""A check asks our own address about ten times, a test event once; no tenant needs more of them than this."""
 
 SET_PUBLIC_URL = (
     "Set PUBLIC_URL to the address people and Ring reach the portal at, such as https://portal.example."

@@ -15,6 +15,7 @@ from onboarding import own_address
 from onboarding.findings import Finding, Verdict
 from onboarding.own_address import Unreachable, unexpected
 from onboarding.test_events import (
+    STORED_WITHIN_S,
     Deaf,
     NoKey,
     TestEvent,
@@ -29,7 +30,6 @@ from onboarding.test_events import (
 # Ring counts on an answer within 5 s (contract 9.1); half of it is a reason to look.
 ANSWER_WITHIN_MS = 5000
 SLOW_MS = 2000
-STORED_WITHIN_S = 5.0
 
 ENTER_CREDENTIALS = Finding(
     "key",

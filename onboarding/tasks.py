@@ -10,7 +10,7 @@ from crontask import cron
 
 from onboarding import runs
 from onboarding.models import CheckRun
-from portal.work import enqueue_due, take
+from portal.work import AHEAD, enqueue_due, take
 
 # A task enqueued with its row is a moment away; what is due for longer has lost its task.
 LOST_AFTER = timedelta(seconds=15)
@@ -26,7 +26,7 @@ def run_check(run_id: int) -> None:
 
 
 @cron(IntervalTrigger(seconds=15))  # type: ignore[untyped-decorator]  # crontask has no types
-@task
+@task(priority=AHEAD)
 def sweep_checks() -> None:
     """A check whose worker was killed runs again."""
     enqueue_due(CheckRun.objects.filter(state__in=CheckRun.OPEN), run_check, now=timezone.now() - LOST_AFTER)

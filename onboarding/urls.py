@@ -10,6 +10,7 @@ urlpatterns = [
     path("remind/", views.remind, name="remind"),
     path("ask-sandbox/", views.ask_sandbox, name="ask_sandbox"),
     path("self-test/", views.self_test, name="self_test"),
+    path("test-event/", views.test_event, name="test_event"),
     path("rehearsal/", views.rehearsal, name="rehearsal"),
     path("rehearsal/open/", views.open_scene, name="open_scene"),
     path("certification/", views.certification, name="certification"),

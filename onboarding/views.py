@@ -16,15 +16,14 @@ from accounts.addresses import base_url, registered_urls
 from accounts.forms import RingAppForm
 from accounts.limits import is_allowed
 from accounts.models import TENANT_ADMINS, RingApp
+from devices.models import Device
 from onboarding import certification as demands
-from onboarding import credentials, runs, services
+from onboarding import credentials, runs, services, test_events
 from onboarding import rehearsal as scenes
 from onboarding.checklist import is_sandbox, progress_of
 from onboarding.models import CheckRun, Dismissal
+from onboarding.own_address import RUNS_A_MINUTE
 from portal.workers import is_anyone_alive
-
-RUNS_A_MINUTE = 10
-"""A check asks our own address about ten times; nobody needs more of them than this."""
 
 
 @never_cache
@@ -79,6 +78,63 @@ def ask_sandbox(request: TenantRequest, tenant: str) -> HttpResponseBase:
 def self_test(request: TenantRequest, tenant: str) -> HttpResponseBase:
     """A signed webhook through the real path: POST starts it, GET shows what was found. For the tenant's admins."""
     return _check(request, CheckRun.Kind.WEBHOOK, "onboarding:self_test", "accounts/setup_self_test.html", {})
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@roles_allowed(*TENANT_ADMINS)
+def test_event(request: TenantRequest, tenant: str) -> HttpResponseBase:
+    """
+    Send one test event of a chosen type and device. POST sends it and leads to its delivery. For the tenant's admins.
+
+    Unlike the self-test it is sent at once: one request to the web process, which answers beside this one.
+    """
+    devices = Device.objects.visible_to(request.membership).present().select_related("ring_account")
+    chosen = request.POST.get("type", "motion_detected")
+    event_type = request.POST.get("other", "").strip() or chosen
+    wanted = request.POST.get("device", "")
+    device = next((row for row in devices if str(row.public_id) == wanted), None)
+    trouble: list[str] = []
+    if request.method == "POST":
+        trouble = _refused(request, event_type)
+        if not trouble:
+            try:
+                sent = test_events.send_test_event(
+                    tenant=request.tenant,
+                    event_type=event_type,
+                    device=device,
+                    actor=request.user,
+                    now=timezone.now(),
+                )
+            except test_events.NoKey:
+                trouble = ["There is no signing key yet.", "Enter the credentials from Ring’s console first."]
+            except test_events.NotSent as error:
+                trouble = [error.said, error.fix]
+            else:
+                words = f"Sent and stored: answered 200 after {sent.answered_ms} ms, position {sent.event.position}."
+                messages.success(request, words)
+                assert sent.event.delivery is not None  # noqa: S101 - the intake keeps both in one transaction
+                return redirect("events:delivery", request.tenant.slug, sent.event.delivery.public_id)
+    context = {
+        "nav": "accounts:settings",
+        "types": test_events.TYPES,
+        "chosen": chosen,
+        "other": request.POST.get("other", ""),
+        "devices": devices,
+        "device": device,
+        "trouble": trouble,
+        "max_chars": test_events.MAX_TYPE_CHARS,
+    }
+    return render(request, "accounts/setup_test_event.html", context)
+
+
+def _refused(request: TenantRequest, event_type: str) -> list[str]:
+    """What is wrong before anything is sent, and what to do."""
+    if not test_events.is_type(event_type):
+        return ["That is no event type.", "Give a word such as motion_detected."]
+    if not is_allowed(f"setup:{request.tenant.pk}", limit=RUNS_A_MINUTE, window_s=60):
+        return ["That was often enough for now.", "Try again in a minute."]
+    return []
 
 
 @never_cache

@@ -44,10 +44,15 @@ _GROUPS: Final[dict[str, tuple[Item, ...]]] = {
         ("Deliveries", "webhook", "events_delivery"),
         ("Positions", "format_list_numbered", "events_tenantposition"),
         ("Histories", "manage_history", "events_historyreading"),
+        ("Reviews", "done_all", "events_eventreview"),
+        ("Notices chosen", "tune", "events_notificationsettings"),
+        ("Browsers that get notices", "send_to_mobile", "events_pushsubscription"),
+        ("Last notices", "schedule", "events_lastnotice"),
     ),
     "Footage": (
         ("Live sessions", "live_tv", "media_livesession"),
         ("Screens", "tv", "media_screen"),
+        ("Clip rules", "rule", "media_cliprule"),
         ("Clips", "movie", "media_clip"),
         ("Pictures", "image", "media_picture"),
     ),
@@ -58,8 +63,10 @@ _GROUPS: Final[dict[str, tuple[Item, ...]]] = {
         ("Copies of data", "archive", "accounts_dataexport"),
         ("Deletions", "delete_forever", "accounts_erasure"),
         ("Not stored any more", "block", "accounts_erasedringid"),
+        ("Key of push messages", "vpn_key", "events_pushkey"),
         ("Tasks", "task", "django_tasks_database_dbtaskresult"),
         ("Workers", "memory", "portal_workerheartbeat"),
+        ("Relay nodes", "cell_tower", "media_relaynode"),
     ),
 }
 

@@ -27,7 +27,7 @@ _DOCS_CSP: Mapping[str, Collection[str]] = {
     "frame-ancestors": [CSP.NONE],
     "base-uri": [CSP.NONE],
 }
-RESOURCES = ("accounts", "devices", "events", "clips", "live-sessions")
+RESOURCES = ("accounts", "devices", "events", "clips", "live-sessions", "test-events")
 
 
 class ApiRoot(APIView):

@@ -78,12 +78,10 @@ class DocumentSchema(AutoSchema):
                 "description": words,
                 "content": {MEDIA_TYPE: {"schema": self._errors().ref}},
             }
-        if self.method == "POST":
-            known = operation["responses"]["201"]
-            operation["responses"]["200"] = {
-                **known,
-                "description": "That range is here or under way already.",
-            }
+        # A POST that may find what it asks for there already says so in the view.
+        words = getattr(self.view, "there_already", "")
+        if self.method == "POST" and words:
+            operation["responses"]["200"] = {**operation["responses"]["201"], "description": words}
         operation["responses"] = dict(sorted(operation["responses"].items()))
         return operation
 
@@ -139,9 +137,10 @@ class DocumentSchema(AutoSchema):
             resource["properties"]["relationships"] = {
                 "type": "object",
                 "properties": relationships,
-                **({"required": list(relationships)} if is_request else {}),
             }
-            if is_request:
+            optional = getattr(serializer.Meta, "optional_relationships", ())
+            if is_request and (needed := [name for name in relationships if name not in optional]):
+                resource["properties"]["relationships"]["required"] = needed
                 resource["required"].append("relationships")
         if not is_request:
             resource["properties"]["id"] = {"type": "string", "format": "uuid"}

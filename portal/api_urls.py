@@ -8,6 +8,7 @@ from accounts.api import AccountResource
 from devices.api import DeviceResource
 from events.api import EventResource
 from media.api import ClipResource, LiveSessionResource
+from onboarding.api import TestEventResource
 from portal.api_pages import ApiRoot, Docs, Nothing, Schema
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
@@ -16,6 +17,7 @@ router.register("devices", DeviceResource, basename="devices")
 router.register("events", EventResource, basename="events")
 router.register("clips", ClipResource, basename="clips")
 router.register("live-sessions", LiveSessionResource, basename="live-sessions")
+router.register("test-events", TestEventResource, basename="test-events")
 
 app_name = "api"
 urlpatterns = [

@@ -26,6 +26,8 @@ from events.routing import websocket_urlpatterns  # noqa: E402
 from events.serving import SERVER_SEND  # noqa: E402
 from events.stream import event_stream  # noqa: E402
 from media.pacing import paced  # noqa: E402
+from portal.garbage import keep_what_is_loaded  # noqa: E402
+from portal.open_files import raise_limit_of_open_files  # noqa: E402
 from portal.walls import unit_of_work  # noqa: E402
 
 sockets = SessionMiddlewareStack(URLRouter(websocket_urlpatterns))
@@ -76,3 +78,6 @@ entrances = ProtocolTypeRouter(
         "websocket": websocket_application,
     }
 )
+
+keep_what_is_loaded()
+raise_limit_of_open_files()

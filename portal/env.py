@@ -45,7 +45,8 @@ class Environment:
     ring_media_hosts: tuple[str, ...]
     media_root: Path
     ice_servers: tuple[str, ...]
-    turn_secret: str
+    turn_secret: str = field(repr=False)
+    live_relay: str
     email_url: str = field(repr=False)
     public_url: str
     log_format: str
@@ -114,6 +115,11 @@ def load(base_dir: Path, source: Mapping[str, str] | None = None) -> Environment
     redis_url = str(env.str("REDIS_URL", default=""))
     if redis_url and urlsplit(redis_url).scheme not in {"redis", "rediss", "unix"}:
         problems.append("REDIS_URL must begin with redis://, rediss:// or unix://.")
+    live_relay = str(env.str("LIVE_RELAY", default="web"))
+    if live_relay not in {"web", "nodes"}:
+        problems.append("LIVE_RELAY must be web (the web process relays) or nodes (manage.py relay does).")
+    elif live_relay == "nodes" and not redis_url:
+        problems.append("LIVE_RELAY=nodes needs REDIS_URL: web processes ask the relay nodes through Redis.")
     log_format = str(env.str("LOG_FORMAT", default="text" if debug else "json"))
     if log_format not in {"text", "json"}:
         problems.append("LOG_FORMAT must be text or json.")
@@ -152,6 +158,7 @@ def load(base_dir: Path, source: Mapping[str, str] | None = None) -> Environment
         media_root=media_root,
         ice_servers=tuple(env.list("ICE_SERVERS", default=[])),
         turn_secret=str(env.str("TURN_SECRET", default="")),
+        live_relay=live_relay,
         email_url=str(env.str("EMAIL_URL", default="consolemail://" if debug else "smtp://localhost:25")),
         public_url=str(env.str("PUBLIC_URL", default="")).rstrip("/"),
         log_format=log_format,

@@ -3,10 +3,14 @@
 import json
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+"""An id from outside that may stand in a line of the log and in a header."""
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 # Where a request keeps its id: Django logs a refusal with the request, after every middleware is through with it.
 REQUEST_ID_KEY = "portal.request_id"
@@ -26,6 +30,16 @@ _PATTERNS = (
     (re.compile(r"(?i)(/(?:reset/key|confirm-email)/)[^/\s\"']+"), r"\1[hidden]"),
     (re.compile(r"(?i)[\w.+'-]+(?:@|%40)[\w-]+\.[\w.-]+"), "[e-mail]"),
 )
+
+
+@contextmanager
+def following(current: str) -> Iterator[None]:
+    """Within: lines of the log carry this id, that of the request whose work goes on here."""
+    reset = request_id.set(current)
+    try:
+        yield
+    finally:
+        request_id.reset(reset)
 
 
 def redact(text: str) -> str:

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from accounts.ageing import AGEING, NOT_RENEWED, not_renewed
 from accounts.models import Erasure, RingAccount
 from events.models import Event, TenantPosition
+from media import nodes
 from media.models import Clip, FetchState, LiveSession
 from portal.models import WorkerHeartbeat
 from portal.walls import across_tenants
@@ -41,7 +42,7 @@ class _Installation(Collector):
         yield from _tasks(now)
         yield from _erasures()
         yield from _events()
-        yield from _media()
+        yield from _media(now)
 
 
 def _links(now: datetime) -> Iterator[Metric]:
@@ -133,11 +134,14 @@ def _events() -> Iterator[Metric]:
     )
 
 
-def _media() -> Iterator[Metric]:
+def _media(now: datetime) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "portal_live_sessions_open",
         "Live sessions that are open at Ring.",
         value=LiveSession.objects.open().exclude(kind=LiveSession.Kind.RELAYED).count(),
+    )
+    yield GaugeMetricFamily(
+        "portal_relay_nodes", "Relay nodes with a sign of life.", value=len(nodes.living(now=now))
     )
     under_way = Clip.objects.filter(state__in=[FetchState.QUEUED, FetchState.FETCHING])
     yield GaugeMetricFamily(

@@ -1,15 +1,12 @@
 """What every HTTP request gets: an id that follows it through the logs, and nobody's rows until it says whose."""
 
-import re
 import uuid
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-from portal.logs import REQUEST_ID_KEY, request_id
+from portal.logs import ACCEPTABLE_ID, REQUEST_ID_KEY, request_id
 from portal.walls import unit_of_work
-
-_ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
 class RequestIdMiddleware:
@@ -20,7 +17,7 @@ class RequestIdMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.headers.get("X-Request-ID", "")
-        current = given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
+        current = given if ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
         request.META[REQUEST_ID_KEY] = current
         reset = request_id.set(current)
         try:

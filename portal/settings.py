@@ -33,6 +33,8 @@ RING_AUTHORIZE_URL = ENV.ring_authorize_url
 RING_MEDIA_HOSTS = ENV.ring_media_hosts
 ICE_SERVERS = ENV.ice_servers
 TURN_SECRET = ENV.turn_secret
+# Which processes pass live pictures on: the web processes, or relay nodes.
+LIVE_RELAY = ENV.live_relay
 # Where people reach the portal; printed by create_tenant, used in mails sent outside a request.
 PUBLIC_URL = ENV.public_url
 # Who shows it may read /metrics; without one the page is there with DEBUG only.

@@ -8,9 +8,8 @@ simply lets its lease run out: the periodic sweep then enqueues the row again.
 
 import random
 import uuid
-from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Final, Self, TypeVar
 
 from django.db import models
 from django.db.models import F
@@ -20,6 +19,9 @@ from django.utils.json import normalize_json
 from django_tasks_db.models import DBTaskResult, get_date_max
 
 from portal.walls import NOBODY, across_tenants, current_scope, enter_tenant
+
+AHEAD: Final = 90
+"""The priority of the sweeps. They only look, so whatever waits they may go first; behind a backlog they would find nothing."""
 
 # django-tasks-db looks at its table this often when idle; a retry below that resolution is pointless.
 _JITTER = 0.25
@@ -47,6 +49,9 @@ class Work(models.Model):
     next_attempt_at = models.DateTimeField(null=True, blank=True, db_index=True, editable=False)
     last_error = models.CharField(max_length=255, blank=True, default="", editable=False)
 
+    # What the end of an attempt saves; a model that keeps more of it adds its columns.
+    work_columns: ClassVar[tuple[str, ...]] = ("next_attempt_at", "last_error")
+
     class Meta:
         abstract = True
 
@@ -54,13 +59,13 @@ class Work(models.Model):
         """Give the lease back and be due again after `pause`; saves the row's work columns only."""
         self.next_attempt_at = now + pause
         self.last_error = error[:255]
-        self.save(update_fields=["next_attempt_at", "last_error"])
+        self.save(update_fields=self.work_columns)
 
     def finish_work(self, *, error: str = "") -> None:
         """Nothing more to do, for good or (with `error`) for bad; saves the row's work columns only."""
         self.next_attempt_at = None
         self.last_error = error[:255]
-        self.save(update_fields=["next_attempt_at", "last_error"])
+        self.save(update_fields=self.work_columns)
 
 
 WorkModel = TypeVar("WorkModel", bound=Work)
@@ -92,41 +97,38 @@ def _take(
 
 
 def enqueue_due(
-    rows: "models.QuerySet[Any]",
-    task: "Task[..., Any]",
-    *,
-    now: datetime,
-    limit: int = 500,
-    several_at_once: "Task[..., Any] | None" = None,
+    rows: "models.QuerySet[Any]", task: "Task[..., Any]", *, now: datetime, limit: int = 500
 ) -> int:
     """Enqueue `task(pk)` for the rows that are due and wait in no queue, oldest first; return how many those were."""
     due = rows.filter(next_attempt_at__lte=now).order_by("next_attempt_at")
-    return enqueue_missing(due.values_list("pk", flat=True)[:limit], task, several_at_once=several_at_once)
+    return enqueue_missing(due.values_list("pk", flat=True), task, limit=limit)
 
 
-def enqueue_missing(
-    pks: Iterable[int], task: "Task[..., Any]", *, several_at_once: "Task[..., Any] | None" = None
-) -> int:
-    """
-    Enqueue `task(pk)` for each of `pks`, in order, that no worker is about to run it for; return how many those were.
-
-    `several_at_once` does the same for a list of them: rows that wait in one of its tasks wait already.
-
-    However long a backlog waits and however often the sweeps run, the queue so holds each row once. Enqueueing one twice
-    (two sweeps at the same moment) is harmless. A task for later does not count: the row is due now.
-    """
-    with across_tenants("the sweeps find what is due, whichever tenant's it is"):
-        wanted = list(pks)
-    waiting = DBTaskResult.objects.ready().filter(task_path=task.module_path, args_kwargs__args__0__in=wanted)
-    known = {kept["args"][0] for kept in waiting.values_list("args_kwargs", flat=True)}
-    if several_at_once is not None and wanted:
-        lists = DBTaskResult.objects.ready().filter(task_path=several_at_once.module_path)
-        for kept in lists.values_list("args_kwargs", flat=True):
-            known.update(kept["args"][0])
-    missing = [pk for pk in wanted if pk not in known]
+def enqueue_missing(pks: "models.QuerySet[Any, int]", task: "Task[..., Any]", *, limit: int = 500) -> int:
+    """Enqueue `task(pk)` for the first `limit` of `pks` that wait in no queue; return how many those were."""
+    missing = not_waiting(pks, task, limit=limit)
     for pk in missing:
         task.enqueue(pk)
     return len(missing)
+
+
+def not_waiting(pks: "models.QuerySet[Any, int]", *tasks: "Task[..., Any]", limit: int) -> list[int]:
+    """
+    The first `limit` of `pks`, in their order, that no worker is about to run one of `tasks` for.
+
+    Each task takes a row's number, or a list of them. However long a backlog waits and however often the sweeps run, the
+    queue so holds each row once, and what is lost is found behind it. Enqueueing one twice (two sweeps at the same
+    moment) is harmless. A task for later does not count: the row is due now.
+    """
+    known: set[int] = set()
+    waiting = DBTaskResult.objects.ready().filter(task_path__in=[task.module_path for task in tasks])
+    for kept in waiting.values_list("args_kwargs", flat=True):
+        told = kept["args"][0]
+        known.update(told if isinstance(told, list) else [told])
+    with across_tenants("the sweeps find what is due, whichever tenant's it is"):
+        # Among so many there are `limit` that do not wait, if there are as many at all.
+        wanted = list(pks[: limit + len(known)])
+    return [pk for pk in wanted if pk not in known][:limit]
 
 
 def task_row(task: "Task[..., Any]", *args: Any, priority: int, now: datetime) -> dict[str, Any]:

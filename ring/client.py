@@ -45,6 +45,7 @@ from ring.errors import (
     RingRateLimited,
     RingRejected,
     RingUnavailable,
+    SessionConflict,
 )
 from ring.media import JPEG, MP4, PNG, REDIRECTS, MediaFacts, Progress, fetch_media, refusal_from
 from ring.transport import (
@@ -282,18 +283,29 @@ class RingClient:
         """
         Open a live session with a complete offer (all candidates gathered, `recvonly`).
 
-        Never repeated. Raises DeviceOffline, RingForbidden, RingNotFound, RingRejected, and UnsafeRedirect when
-        the session's address is not the API's own: then it cannot be ended and lapses by itself (30 or 60 s).
+        Never repeated. Raises DeviceOffline, RingForbidden, RingNotFound, SessionConflict, RingRejected, and UnsafeRedirect
+        when the session's address is not the API's own: then it cannot be ended and lapses by itself (30 or 60 s).
         """
         action = "start a live session"
-        answer, asked = self._exchange(
-            "POST",
-            self._base + sessions_path(ring_id),
-            params={} if component_id is None else {"component_id": component_id},
-            body=offer_sdp.encode(),
-            headers=_SDP,
-            action=action,
-        )
+        try:
+            answer, asked = self._exchange(
+                "POST",
+                self._base + sessions_path(ring_id),
+                params={} if component_id is None else {"component_id": component_id},
+                body=offer_sdp.encode(),
+                headers=_SDP,
+                action=action,
+            )
+        except RingRejected as error:
+            if error.status != 409:
+                raise
+            raise SessionConflict(
+                "Another live session of this camera is open (HTTP 409).",
+                status=409,
+                code=error.code,
+                request_id=error.request_id,
+                retry_after_s=error.retry_after_s,
+            ) from error
         if answer.status != 201:
             raise _unexpected(answer, action)
         url = session_url(asked, answer.headers.get("Location", ""), config=self._config, ring_id=ring_id)

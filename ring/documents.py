@@ -667,6 +667,16 @@ def parse_delivery(body: bytes) -> WebhookDelivery:
     )
 
 
+def event_type_told(body: bytes) -> str:
+    """`data.type` of a body that `parse_delivery` refuses, where it tells a usable one; "" else."""
+    try:
+        document = decode_json(body)
+    except (ValueError, RecursionError):
+        return ""
+    told = _object(_object(document).get("data")).get("type")
+    return _text(told) if _is_usable_id(told) else ""
+
+
 def _version(value: object) -> str:
     return str(value) if isinstance(value, float) else _text(value)
 

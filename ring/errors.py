@@ -7,7 +7,8 @@ What can go wrong between us and Ring, one kind per thing a caller can do about 
     │   └── TimeRangeNotAuthorized  the range begins before the consent: narrow it
     ├── RingNotFound                gone or never there: reconcile
     ├── RingRejected                our request is wrong: do not send it again
-    │   └── InvalidNonce            the nonce is wrong or too old: the person taps Sign In again
+    │   ├── InvalidNonce            the nonce is wrong or too old: the person taps Sign In again
+    │   └── SessionConflict         the camera has another live session: try again when that is over
     ├── RingRateLimited             wait `retry_after_s`
     ├── RingUnavailable             try later; `ambiguous` tells whether it may have happened
     │   ├── DeviceOffline           Ring is well, the device cannot be reached
@@ -92,6 +93,10 @@ class RingRejected(RingError):
 
 class InvalidNonce(RingRejected):
     """400 Invalid Nonce: wrong, or outside Ring's own window (contract 2.8)."""
+
+
+class SessionConflict(RingRejected):
+    """409 on an offer: while another session of the camera is open, Ring gives no second (contract 10.1: undocumented)."""
 
 
 class RingRateLimited(RingError):

@@ -130,6 +130,8 @@ class PartnerApi:
     # --- OAuth (contract 2.3, 4) ---
 
     async def token(self, request: web.Request) -> web.Response:
+        # Whole before an ordered fault: half a request rotates nothing.
+        await request.read()
         await self.sandbox.faults.apply("token")
         if request.content_type != "application/x-www-form-urlencoded":
             return self._oauth_error("invalid_request")

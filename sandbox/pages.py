@@ -371,6 +371,7 @@ class Pages:
             "<h1>Developer</h1><p class=lead>What went out and what came in. The control plane for tests is under <code>/control/</code>.</p>"
             '<p><a class="button" data-testid="scenarios" href="/developer/scenarios">Scenarios</a> '
             '<a class="button" data-testid="knobs" href="/developer/knobs">Knobs</a> '
+            '<a class="button" data-testid="live" href="/developer/live">Live</a> '
             '<a class="button" data-testid="chaos" href="/developer/chaos">Chaos</a></p>'
             + (f'<p class="note">{waiting} ordered faults wait for their route.</p>' if waiting else "")
             + f"<h2>Dead letters</h2>{dead}"

@@ -1,4 +1,4 @@
-"""The developer's pages for scenarios and knobs: what the control plane can do, by plain forms (contract 17.3)."""
+"""The developer's pages for scenarios, knobs and cameras: what the control plane can do, by plain forms (contract 17.3)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from sandbox.answers import Problem
+from sandbox.behaviour import CODECS, MAX_CAP_S, PROFILES, Behaviour, WrongBehaviour
 from sandbox.knobs import KNOBS
 from sandbox.scenarios import SCENARIOS, Scene
 
 if TYPE_CHECKING:
     from sandbox.server import Sandbox
+    from sandbox.world import Account, Device
 
 LINKS = {
     "stale_redirect_url": "Open the link that is too old",
@@ -28,8 +30,16 @@ def _options(values: list[tuple[str, str]], chosen: str = "") -> str:
     )
 
 
+# Field, label, largest value.
+NUMBERS = (
+    ("cap_s", "Ends after, seconds", MAX_CAP_S),
+    ("stall_after_s", "Stalls after, seconds", MAX_CAP_S),
+    ("loss_percent", "Loses of its packets, %", 100.0),
+)
+
+
 class Workbench:
-    """Scenarios and knobs. Everything here can be ordered under `/control/` too."""
+    """Scenarios, knobs and cameras. Everything here can be ordered under `/control/` too."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -41,6 +51,8 @@ class Workbench:
             web.post("/developer/scenarios", self.play),
             web.get("/developer/knobs", self.knobs),
             web.post("/developer/knobs", self.turn),
+            web.get("/developer/live", self.live),
+            web.post("/developer/live", self.behave),
         ]
 
     async def scenarios(self, request: web.Request) -> web.Response:
@@ -117,3 +129,73 @@ class Workbench:
         if found:
             self.sandbox.knobs[name] = found[0]
         raise web.HTTPSeeOther("/developer/knobs")
+
+    async def live(self, request: web.Request) -> web.Response:
+        cards = "".join(
+            self._camera(account, device)
+            for account in self.world.accounts.values()
+            for device in account.devices.values()
+            if device.has_video and not device.removed
+        )
+        body = (
+            "<h1>Live</h1><p class=lead>How a camera behaves while somebody watches it. Stall and loss reach sessions that are open, the rest the next one. "
+            "An empty field is as documented: a session ends after 60 seconds on line power, after 30 on battery.</p>"
+            f"<div class=grid>{cards}</div>"
+        )
+        return self.sandbox.pages.page("Live", body, "developer")
+
+    def _camera(self, account: Account, device: Device) -> str:
+        behaviour = self.sandbox.media.behaviours.get((account.key, device.key), Behaviour())
+        numbers = "".join(
+            f'<label>{label} <input type="number" name="{name}" min="0" max="{most:g}" step="any" value="{_shown(behaviour, name)}"></label>'
+            for name, label, most in NUMBERS
+        )
+        profiles = _options([("", "as offered"), *((name, name) for name in PROFILES)], behaviour.profile)
+        codecs = _options([(name, name.upper()) for name in CODECS], behaviour.codec)
+        sounds = _options([("", "none"), ("true", "a quiet tone")], "true" if behaviour.audio else "")
+        return (
+            f'<section class="card device"><div class="about"><h2>{escape(device.name)}</h2>'
+            f"<small>{escape(account.first_name)}’s · {'line power' if device.power == 'line' else 'battery'}</small></div>"
+            f'<form class="fields" method="post" action="/developer/live"><input type="hidden" name="account" value="{account.key}">'
+            f'<input type="hidden" name="device" value="{device.key}">{numbers}'
+            f'<label>H.264 profile <select name="profile">{profiles}</select></label>'
+            f'<label>Video <select name="codec">{codecs}</select></label><label>Sound <select name="audio">{sounds}</select></label>'
+            f'<div class="buttons"><button class="primary" name="do" value="set" data-testid="live-{device.key}">Set</button>'
+            '<button name="do" value="reset">As documented</button></div></form></section>'
+        )
+
+    async def behave(self, request: web.Request) -> web.Response:
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        account = self.world.accounts.get(form.get("account", ""))
+        device = account.devices.get(form.get("device", "")) if account is not None else None
+        if account is None or device is None or not device.has_video:
+            raise Problem(400, "Choose a camera.")
+        names = [*(name for name, _, _ in NUMBERS), "profile", "codec", "audio"]
+        given = {} if form.get("do") == "reset" else form
+        try:
+            self.sandbox.media.behaviour(account.key, device.key).change(
+                {name: _typed(name, given.get(name, "")) for name in names}
+            )
+        except WrongBehaviour as error:
+            raise Problem(400, str(error)) from None
+        raise web.HTTPSeeOther("/developer/live")
+
+
+def _shown(behaviour: Behaviour, name: str) -> str:
+    """A number in its field; empty where it is as documented."""
+    value = getattr(behaviour, name)
+    return "" if value == getattr(Behaviour(), name) else f"{value:g}"
+
+
+def _typed(name: str, text: str) -> object:
+    """What a field of the form means: None for as documented. Raises WrongBehaviour."""
+    if not text:
+        return None
+    if name == "audio":
+        return text == "true"
+    if name in {"profile", "codec"}:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise WrongBehaviour(f"{name} must be a number.") from None

@@ -209,14 +209,17 @@ class World:
 
     def now_ms(self) -> int:
         real_ms = time.time() * 1000
-        return int(
-            real_ms + self.clock_offset_ms + (real_ms - self._scaled_since_ms) * (self.clock_scale - 1)
-        )
+        return int(real_ms + self._ahead_ms(real_ms))
+
+    def _ahead_ms(self, real_ms: float) -> float:
+        """How far the virtual clock is ahead of the real one. From one reading: two would differ by what lies between."""
+        return self.clock_offset_ms + (real_ms - self._scaled_since_ms) * (self.clock_scale - 1)
 
     def scale_clock(self, scale: float) -> None:
         """Let the virtual clock run `scale` times as fast from now on."""
-        now_ms, real_ms = self.now_ms(), time.time() * 1000
-        self.clock_offset_ms, self.clock_scale, self._scaled_since_ms = int(now_ms - real_ms), scale, real_ms
+        real_ms = time.time() * 1000
+        self.clock_offset_ms = int(self._ahead_ms(real_ms))
+        self.clock_scale, self._scaled_since_ms = scale, real_ms
 
     def age(self, seconds: float) -> None:
         """Make every link, nonce, code, token and subscription so much older; the clock stays where it is."""
@@ -339,7 +342,7 @@ class World:
             "integrations": {key: asdict(value) for key, value in self.integrations.items()},
             "events": [asdict(event) for event in self.events[-EVENTS_KEPT:]],
             "subscriptions": [asdict(subscription) for subscription in self.subscriptions],
-            "clock_offset_ms": int(self.now_ms() - time.time() * 1000),
+            "clock_offset_ms": int(self._ahead_ms(time.time() * 1000)),
         }
 
     def snapshot(self) -> dict[str, Any]:

@@ -174,12 +174,20 @@ def web_command(port: int) -> list[str]:
 
 
 def worker_commands() -> dict[str, list[str]]:
-    """Two workers: long downloads never stand before an event's effects."""
+    """A worker a queue: no slow server stands before an event's effects, no long download before anything else."""
     worker = [sys.executable, "manage.py", "worker"]
     return {
-        "worker": [*worker, "--queues", "default,events"],
+        "events worker": [*worker, "--queues", "events", "--no-schedule"],
+        "worker": [*worker, "--queues", "default"],
         "media worker": [*worker, "--queues", "media", "--no-schedule"],
     }
+
+
+def relay_commands() -> dict[str, list[str]]:
+    """One relay node, where live pictures are passed on by nodes (`LIVE_RELAY=nodes`); others run on other machines."""
+    if os.environ.get("LIVE_RELAY", "") != "nodes":
+        return {}
+    return {"relay": [sys.executable, "manage.py", "relay"]}
 
 
 def manage(*arguments: str, env: Mapping[str, str]) -> None:

@@ -3,7 +3,15 @@
 import os
 import sys
 
-from processes import Supervisor, manage, require_free_port, wait_until_ready, web_command, worker_commands
+from processes import (
+    Supervisor,
+    manage,
+    relay_commands,
+    require_free_port,
+    wait_until_ready,
+    web_command,
+    worker_commands,
+)
 
 
 def main() -> None:
@@ -14,7 +22,7 @@ def main() -> None:
         manage("collectstatic", "--noinput", "--verbosity", "0", env={})
     with Supervisor() as supervisor:
         supervisor.start("web", web_command(port), {})
-        for name, command in worker_commands().items():
+        for name, command in {**worker_commands(), **relay_commands()}.items():
             supervisor.start(name, command, {})
         wait_until_ready(f"http://127.0.0.1:{port}/healthz/live", timeout_s=60)
         sys.stdout.write(f"The portal is ready on http://127.0.0.1:{port}/ (Ctrl-C ends it)\n")

@@ -50,4 +50,4 @@ if [ -z "${REDIS_URL:-}" ]; then
     REDIS_URL="redis://127.0.0.1:63799/0"
 fi
 export DATABASE_URL REDIS_URL
-.venv/bin/python -m pytest -m "not browser" -n 2 --dist worksteal "$@"
+.venv/bin/python -m pytest -m "not browser and not long" -n 3 --dist worksteal "$@"

@@ -52,9 +52,10 @@ from events.models import (
     PushSubscription,
     TenantPosition,
 )
-from media.models import Clip, LiveSession, Picture, Screen
+from media.models import Clip, ClipRule, LiveSession, Picture, RelayNode, Screen
 from onboarding.models import Attestation, CheckRun, Dismissal
 from portal.admin_base import StaffAdmin
+from portal.admin_menu import menu
 from portal.env import load
 from portal.models import WorkerHeartbeat
 from portal.settings import SECURE_CSP
@@ -138,6 +139,7 @@ def fill(cast: TenantCast, number: int) -> None:
         created_at=NOW,
         expires_at=NOW + timedelta(days=1),
     )
+    ClipRule.objects.create(tenant=tenant, name=f"Rings {number}", kinds=["doorbell"], created_at=NOW)
     LiveSession.objects.create(
         tenant=tenant,
         screen=screen,
@@ -146,6 +148,9 @@ def fill(cast: TenantCast, number: int) -> None:
         opened_at=NOW,
         cap_s=30,
         upstream_url="https://upstream.example/s",
+    )
+    RelayNode.objects.create(
+        name=f"machine-{number}", channel="canary-channel", started_at=NOW, seen_at=NOW, viewers=2, sessions=1
     )
     ApiToken.issue(tenant=tenant, name=f"program {number}", scopes=["read"])
     ApiToken.objects.filter(name=f"program {number}").update(sha256=f"canary-{number}")
@@ -242,6 +247,12 @@ def test_every_model_of_ours_is_there_and_shows_itself_as_ours_do():
     assert ours <= set(admin.site._registry)
     assert DBTaskResult in admin.site._registry
     assert all(isinstance(admin_class, StaffAdmin) for admin_class in admin.site._registry.values())
+
+
+def test_every_model_is_in_the_menu():
+    linked = {str(item["link"]) for group in menu() for item in group["items"]}
+
+    assert linked == {reverse(f"admin:{m._meta.app_label}_{m._meta.model_name}_changelist") for m in MODELS}
 
 
 def test_the_index_and_the_search_answer(cast: TenantCast, browser: Client):

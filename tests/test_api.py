@@ -139,6 +139,7 @@ def test_an_event_tells_what_happened_and_to_which_device(full: TenantCast, prog
         "position": 1,
         "component_ids": [],
         "is_test": False,
+        "request_id": "r1",
     }
     device = event["relationships"]["device"]
     assert device["data"] == {"type": "devices", "id": str(full.ada_camera.public_id)}
@@ -684,7 +685,7 @@ def test_a_ready_clip_says_where_its_video_is(acme: TenantCast, program: Program
 def test_the_way_in_names_every_resource(client: Client):
     document = document_of(client.get("/api/v1/"))
 
-    assert set(document["links"]) == {*RESOURCES, "describedby"}
+    assert set(document["links"]) == {*RESOURCES, "test-events", "describedby"}
 
 
 def test_the_schema_is_valid_and_complete(tmp_path):

@@ -141,7 +141,7 @@ from events.models import HistoryReading
 from portal.walls import enter_all_tenants
 from tests.support.cast import make_linked_account, make_tenant, make_user
 enter_all_tenants("a test makes its tenants and homes")
-made = {"tokens": {}, "cookies": {}}
+made = {"tokens": {}, "cookies": {}, "accounts": {}}
 for home in json.loads(os.environ["HOMES"]):
     begin = datetime.fromisoformat(home["begin"])
     slug = home["tenant"]
@@ -160,14 +160,16 @@ for home in json.loads(os.environ["HOMES"]):
     HistoryReading.objects.create(tenant=tenant, device=device)
     browser = Client()
     browser.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-    made["cookies"][f"{slug}/{home['account']}"] = browser.cookies["sessionid"].value
+    key = f"{slug}/{home['account']}"
+    made["cookies"][key] = browser.cookies["sessionid"].value
+    made["accounts"][key] = str(account.public_id)
 print(json.dumps(made))
 """
 
 
 @dataclass
 class Day:
-    """Ring, the portal, and who watches; `tokens` by tenant, `cookies` by home."""
+    """Ring, the portal, and who watches; `tokens` by tenant, `cookies` and the `accounts`' ids in the API by home."""
 
     sandbox: SandboxProcess
     portal: PortalProcess
@@ -175,6 +177,7 @@ class Day:
     homes: Sequence[Home]
     tokens: dict[str, str] = field(default_factory=dict)
     cookies: dict[str, str] = field(default_factory=dict)
+    accounts: dict[str, str] = field(default_factory=dict)
 
     def count(self, table: str, condition: str) -> int:
         [(found,)] = self.portal.sql(f"SELECT count(*) FROM {table} WHERE {condition}")  # noqa: S608 - ours
@@ -227,7 +230,7 @@ def a_day(folder: Path, homes: Sequence[Home], database_server: str) -> Iterator
         made = json.loads(
             portal.manage("shell", "--no-imports", "-c", _MAKE_HOMES, env={"HOMES": json.dumps(linked)})
         )
-        day.tokens, day.cookies = made["tokens"], made["cookies"]
+        day.tokens, day.cookies, day.accounts = made["tokens"], made["cookies"], made["accounts"]
         yield day
 
 
@@ -344,15 +347,15 @@ def run_the_day(day: Day, *, rounds: int, each: int, disasters: list[Callable[[]
             by_account.setdefault(account, []).append(row["attributes"]["position"])
         watching = [browser for browser in day.browsers.all if browser.name.partition("/")[0] == slug]
         for browser in watching:
-            mays = [positions] if browser.name == slug else list(by_account.values())
-            wait_for(partial(has_seen, browser, mays), what=f"all events in the browser {browser.name}")
+            its_own = positions if browser.name == slug else by_account[day.accounts[browser.name]]
+            wait_for(partial(has_seen, browser, its_own), what=f"all events in the browser {browser.name}")
         assert len(watching) == 1 + len(homes)
     assert sum(browser.cuts for browser in day.browsers.all) >= rounds
 
 
-def has_seen(browser: Browser, mays: list[list[int]]) -> bool:
-    """True when it has had all of one of these, once and in order."""
-    return browser.positions in mays
+def has_seen(browser: Browser, positions: list[int]) -> bool:
+    """True when it has had all of these and no other, once and in order."""
+    return browser.positions == positions
 
 
 def iso(ms: int) -> str:

@@ -4,6 +4,7 @@ from django.apps import apps
 
 from accounts.models import Erasure, Tenant, User
 from events.models import PushKey, TenantPosition
+from media.models import RelayNode
 from portal.models import WorkerHeartbeat
 from portal.tenancy import TenantOwned, TenantQuerySet
 
@@ -13,6 +14,7 @@ WITHOUT_TENANT = {
     User: "a person may belong to several; their part in each is a Membership",
     Erasure: "outlives its tenant: the receipt of what was deleted, which names nobody",
     PushKey: "signs the push messages of the whole installation",
+    RelayNode: "a relay node serves the whole installation",
     WorkerHeartbeat: "a worker serves the whole installation",
 }
 # One row a tenant, counted on by the database alone: it has no public id because nobody outside ever names it.

@@ -222,6 +222,10 @@ def test_confirming_links_and_shows_the_devices(linking: Linking, make_unclaimed
     assert 'hx-trigger="every 2s"' in page
 
     RingAccount.objects.update(synced_at=timezone.now())
+    page = ada_client.get(linked_url).content.decode()
+    assert "Ring shares no device with us yet" in page
+    assert 'hx-trigger="every 10s"' in page, "what is shared in the Ring app now appears by itself"
+
     make_camera(account, "Front Door", now=timezone.now())
     make_camera(account, "Garage", now=timezone.now())
     Device.objects.filter(name="Garage").update(online=False)

@@ -76,22 +76,29 @@ class _Film(MediaStreamTrack):
         return packet
 
 
-def camera_process(pipe: Connection) -> None:
+def camera_process(pipe: Connection, cap_s: float) -> None:
     """
     Send the film to whoever asks by the pipe: an offer is answered; "offer" is answered with an offer, and the answer comes next.
+    Each session ends after `cap_s` seconds, whoever watches.
 
     None ends it. The first thing it says is the film's bits a second.
     """
     pictures = film()
     pipe.send(sum(len(data) for data, _ in pictures) * 8 / FILM_S)
-    asyncio.run(_serve(pipe, pictures))
+    asyncio.run(_serve(pipe, pictures, cap_s))
 
 
-async def _serve(pipe: Connection, pictures: list[tuple[bytes, bool]]) -> None:
+async def _serve(pipe: Connection, pictures: list[tuple[bytes, bool]], cap_s: float) -> None:
     peers: list[RTCPeerConnection] = []
+    ending: set[asyncio.Task[None]] = set()
+
+    def end(peer: RTCPeerConnection) -> None:
+        ending.add(asyncio.get_running_loop().create_task(peer.close()))
+
     while (asked := await asyncio.to_thread(pipe.recv)) is not None:
         peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         peers.append(peer)
+        asyncio.get_running_loop().call_later(cap_s, end, peer)
         track = _Film(pictures)
         transceiver: Any = peer.addTransceiver(track, direction="sendonly")
         transceiver.setCodecPreferences(

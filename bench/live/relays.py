@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,10 +36,10 @@ class Relay(Protocol):
 class Source:
     """The camera, in a process of its own, and the way to ask it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cap_s: float) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, there = spawn.Pipe()
-        self.process = spawn.Process(target=camera_process, args=(there,), daemon=True)
+        self.process = spawn.Process(target=camera_process, args=(there, cap_s), daemon=True)
         self.process.start()
         self.bits_per_second: float = self.pipe.recv()
 
@@ -67,30 +68,47 @@ def resident_mib(pid: int) -> float:
 
 
 class InProcess:
-    """Ours ("ours" or, without the fast path, "plain"), or aiortc's MediaRelay."""
+    """Ours ("ours" or, without the fast path, "plain"), or aiortc's MediaRelay. Asked many things at once."""
 
     def __init__(self, kind: str, source: Source, *, cap_s: float) -> None:
         spawn = multiprocessing.get_context("spawn")
         self._pipe, there = spawn.Pipe()
-        self._asking = asyncio.Lock()
+        self._numbers = count()
+        self._sending = asyncio.Lock()
+        self._answers: dict[int, asyncio.Future[Any]] = {}
         self.process = spawn.Process(
             target=_relay_process, args=(kind, source.pipe, there, cap_s), daemon=True
         )
         self.process.start()
         self.pid = self.process.pid or 0
+        asyncio.get_running_loop().add_reader(self._pipe.fileno(), self._answered)
+
+    def _answered(self) -> None:
+        try:
+            number, answer = self._pipe.recv()
+        except EOFError:
+            asyncio.get_running_loop().remove_reader(self._pipe.fileno())
+            for future in self._answers.values():
+                future.set_exception(RuntimeError("The relay ended; what it wrote stands above."))
+            return
+        self._answers.pop(number).set_result(answer)
 
     async def join(self, viewer: Viewer) -> None:
         offer = await viewer.offer()
         await viewer.accept(str(await self.ask(offer)))
 
     async def ask(self, text: str) -> Any:
-        async with self._asking:
-            self._pipe.send(text)
-            return await asyncio.to_thread(self._pipe.recv)
+        number = next(self._numbers)
+        future = self._answers[number] = asyncio.get_running_loop().create_future()
+        async with self._sending:
+            # In a thread: a pipe that is full must not keep us from reading, or neither side goes on.
+            await asyncio.to_thread(self._pipe.send, (number, text))
+        return await future
 
-    def end(self) -> None:
+    async def end(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pipe.fileno())
         self._pipe.send(None)
-        self.process.join(10)
+        await asyncio.to_thread(self.process.join, 10)
         self.process.kill()
 
 
@@ -127,8 +145,13 @@ async def _serve(kind: str, camera: Connection, viewers: Connection, cap_s: floa
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ring = _Ring(camera, cap_s=cap_s)
     join, end = await (_media_relay(camera) if kind == "MediaRelay" else _ours(ring, fast=kind == "ours"))
-    while (asked := await asyncio.to_thread(viewers.recv)) is not None:
-        viewers.send(ring.opened if asked == "sessions" else await join(asked))
+
+    async def answer(number: int, asked: str) -> None:
+        viewers.send((number, ring.opened if asked == "sessions" else await join(asked)))
+
+    async with asyncio.TaskGroup() as answering:
+        while (question := await asyncio.to_thread(viewers.recv)) is not None:
+            answering.create_task(answer(*question))
     await end()
 
 
@@ -138,13 +161,13 @@ type _Running = tuple[Callable[[str], Awaitable[str]], Callable[[], Awaitable[No
 async def _ours(ring: _Ring, *, fast: bool) -> _Running:
     network = Network(on_loopback=True, use_fast_path=fast)
     relayed = RelayedCamera("bench", upstreams=ring, network=network, on_end=lambda _: None)
-    count = iter(range(1 << 30))
+    numbers = count()
 
     async def end() -> None:
         relayed.end("closed")
         await relayed.closed()
 
-    return (lambda offer: relayed.join(next(count), offer)), end
+    return (lambda offer: relayed.join(next(numbers), offer)), end
 
 
 async def _media_relay(camera: Connection) -> _Running:
@@ -186,7 +209,7 @@ async def running(kind: str, *, cap_s: float) -> AsyncIterator[tuple[Relay, Sour
     """A relay of this kind (ours, plain, MediaRelay, janus, libdatachannel) with the camera behind it."""
     from bench.live import janus, libdatachannel
 
-    source = await asyncio.to_thread(Source)
+    source = await asyncio.to_thread(Source, cap_s=cap_s)
     try:
         if kind == "janus":
             async with janus.running(source) as relay:
@@ -200,6 +223,6 @@ async def running(kind: str, *, cap_s: float) -> AsyncIterator[tuple[Relay, Sour
                 await own.ask("sessions")  # it has started
                 yield own, source
             finally:
-                await asyncio.to_thread(own.end)
+                await own.end()
     finally:
         await asyncio.to_thread(source.end)

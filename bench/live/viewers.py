@@ -23,7 +23,11 @@ PACKET_BYTES: Final = 2048
 # So that a pause of the reading thread loses nothing that the relay sent.
 BUFFER_BYTES: Final = 4 << 20
 SO_RCVBUFFORCE: Final = 33
+SO_TIMESTAMPNS: Final = 35
 _ADDRESS_BYTES: Final = 28
+# A control message with the moment of arrival: its header, then seconds and nanoseconds.
+_CONTROL: Final = struct.Struct("=QiiqQ")
+_CONTROL_BYTES: Final = 64
 
 
 class Viewer:
@@ -45,11 +49,13 @@ class Viewer:
         self._first_timestamp: int | None = None
 
     async def offer(self) -> str:
-        """An offer to watch; from now on the first picture is waited for."""
-        transceiver = self.peer.addTransceiver("video", direction="recvonly")
-        transceiver.setCodecPreferences(_h264())
-        await self.peer.setLocalDescription(await self.peer.createOffer())
-        self._asked_at = time.monotonic()
+        """An offer to watch, the same one if asked again; from now on the first picture is waited for."""
+        if self.peer.signalingState == "stable":
+            transceiver = self.peer.addTransceiver("video", direction="recvonly")
+            transceiver.setCodecPreferences(_h264())
+            await self.peer.setLocalDescription(await self.peer.createOffer())
+            self._make_room()
+        self._asked_at = time.time()
         return str(self.peer.localDescription.sdp)
 
     async def accept(self, answer: str) -> None:
@@ -58,14 +64,25 @@ class Viewer:
 
     def ask(self) -> None:
         """From now on the first picture is waited for (a relay that makes the offers)."""
-        self._asked_at = time.monotonic()
+        self._asked_at = time.time()
 
     async def answer(self, offer: str) -> str:
         await self.peer.setRemoteDescription(RTCSessionDescription(sdp=offer, type="offer"))
         self.peer.getTransceivers()[0].setCodecPreferences(_h264())
         await self.peer.setLocalDescription(await self.peer.createAnswer())
+        self._make_room()
         self._tap()
         return str(self.peer.localDescription.sdp)
+
+    def _make_room(self) -> None:
+        """Let the sockets hold what comes while this process, which is hundreds of viewers, does not read."""
+        [transceiver] = self.peer.getTransceivers()
+        for protocol in transceiver.receiver.transport.transport._connection._protocols:
+            sock = protocol.transport.get_extra_info("socket")
+            if sock is not None:
+                size = SO_RCVBUFFORCE if os.geteuid() == 0 else socket.SO_RCVBUF
+                sock.setsockopt(socket.SOL_SOCKET, size, BUFFER_BYTES)
+                sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
     def _tap(self) -> None:
         """Count media here; it goes no further."""
@@ -75,13 +92,13 @@ class Viewer:
         pass_on = self.connection.data_received
 
         def count(data: bytes, component: int) -> None:
-            if not self.take(data, 0):
+            if not self.take(data, 0, time.time()):
                 pass_on(data, component)
 
         self.connection.data_received = count
 
-    def take(self, data: "bytes | bytearray", start: int) -> bool:
-        """Count the packet at `start` if it is media (RFC 7983: RTP, not RTCP)."""
+    def take(self, data: "bytes | bytearray", start: int, came_at: float) -> bool:
+        """Count the packet at `start` if it is media (RFC 7983: RTP, not RTCP). `came_at`: seconds since 1970."""
         if not 127 < data[start] < 192 or 192 <= data[start + 1] <= 223:
             return False
         second = data[start + 1]
@@ -91,20 +108,19 @@ class Viewer:
             self._newest += ((number - self._newest + (1 << 15)) & 0xFFFF) - (1 << 15)
             self.numbers.add(self._newest)
             if second & 0x80:
-                self._picture(timestamp)
+                self._picture(timestamp, came_at)
             elif self._first_timestamp is None:
                 self._first_timestamp = timestamp
         return True
 
-    def _picture(self, timestamp: int) -> None:
+    def _picture(self, timestamp: int, came_at: float) -> None:
         """The last packet of a picture came."""
-        now = time.monotonic()
         if self._last_frame_at:
-            self.longest_pause_s = max(self.longest_pause_s, now - self._last_frame_at)
-        self._last_frame_at = now
+            self.longest_pause_s = max(self.longest_pause_s, came_at - self._last_frame_at)
+        self._last_frame_at = came_at
         self.frames.add(timestamp)
         if self.first_s is None and self._first_timestamp in (None, timestamp):
-            self.first_s = now - self._asked_at
+            self.first_s = came_at - self._asked_at
             self._loop.call_soon_threadsafe(self.has_picture.set)
 
     def begin(self) -> None:
@@ -158,10 +174,12 @@ class Farm(threading.Thread):
         self._ends = False
         self._buffer = bytearray(PACKETS_A_CALL * PACKET_BYTES)
         self._addresses = bytearray(PACKETS_A_CALL * _ADDRESS_BYTES)
+        self._controls = bytearray(PACKETS_A_CALL * _CONTROL_BYTES)
         self._messages = (_Mmsghdr * PACKETS_A_CALL)()
         self._parts = (_Iovec * PACKETS_A_CALL)()
         base = ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
         names = ctypes.addressof((ctypes.c_char * len(self._addresses)).from_buffer(self._addresses))
+        controls = ctypes.addressof((ctypes.c_char * len(self._controls)).from_buffer(self._controls))
         for index in range(PACKETS_A_CALL):
             self._parts[index] = _Iovec(base + index * PACKET_BYTES, PACKET_BYTES)
             header = self._messages[index].header
@@ -169,6 +187,8 @@ class Farm(threading.Thread):
             header.name_length = _ADDRESS_BYTES
             header.iov = ctypes.pointer(self._parts[index])
             header.iov_length = 1
+            header.control = controls + index * _CONTROL_BYTES
+            header.control_length = _CONTROL_BYTES
         self._receive = ctypes.CDLL(None, use_errno=True).recvmmsg
 
     def __enter__(self) -> Self:
@@ -185,9 +205,6 @@ class Farm(threading.Thread):
         pair = viewer.connection._nominated[1]
         transport = pair.protocol.transport
         sock = transport.get_extra_info("socket")
-        sock.setsockopt(
-            socket.SOL_SOCKET, SO_RCVBUFFORCE if os.geteuid() == 0 else socket.SO_RCVBUF, BUFFER_BYTES
-        )
         loop: Any = self._loop
         loop._remove_reader(sock.fileno())
         self._viewers[sock.fileno()] = viewer, pair.protocol
@@ -212,10 +229,18 @@ class Farm(threading.Thread):
         count = self._receive(fileno, self._messages, PACKETS_A_CALL, socket.MSG_DONTWAIT, None)
         for index in range(count):
             start = index * PACKET_BYTES
-            if not viewer.take(self._buffer, start):
+            if not viewer.take(self._buffer, start, self._came_at(index)):
                 data = bytes(self._buffer[start : start + self._messages[index].length])
                 self._loop.call_soon_threadsafe(protocol.datagram_received, data, self._sender(index))
             self._messages[index].header.name_length = _ADDRESS_BYTES
+            self._messages[index].header.control_length = _CONTROL_BYTES
+
+    def _came_at(self, index: int) -> float:
+        """When the kernel had the packet; this thread may come to read it later."""
+        _, _, kind, seconds, nanoseconds = _CONTROL.unpack_from(self._controls, index * _CONTROL_BYTES)
+        if kind != SO_TIMESTAMPNS:
+            raise RuntimeError("The kernel told no time of arrival.")
+        return float(seconds + nanoseconds / 1e9)
 
     def _sender(self, index: int) -> tuple[str, int]:
         start = index * _ADDRESS_BYTES

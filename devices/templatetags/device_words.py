@@ -28,6 +28,12 @@ def privacy_zones_words() -> str:
     return words.PRIVACY_ZONES
 
 
+@register.simple_tag
+def plan_ended_words() -> str:
+    """Why a camera whose plan ended is not watched, for the place of its picture."""
+    return words.PLAN_ENDED
+
+
 def holdings_in(context: template.Context) -> Holdings:
     """What the person who looks at the page holds; asked once a request."""
     request: Any = context["request"]

@@ -17,6 +17,7 @@ from tests.support.cast import TenantCast, make_cast
 
 DOCUMENTS = Path(__file__).parent / "documents"
 LIST = "/v1/devices"
+SUBSCRIPTIONS = "/v1/accounts/me/subscriptions"
 
 
 def ring_list() -> dict[str, Any]:

@@ -12,14 +12,20 @@ from accounts.services import client_for, unlink_account
 from accounts.signals import ring_account_linked
 from devices import services, signals, tasks
 from devices.models import AccountSync, Device
-from devices.tests.conftest import LIST, included, one, only, ring_list
+from devices.tests.conftest import LIST, SUBSCRIPTIONS, included, one, only, ring_list
 from ring.documents import parse_devices
 from ring.errors import MalformedDocument, RingUnauthorized
-from ring.tests.server import error_reply, json_reply
+from ring.tests.server import ScriptedServer, error_reply, json_reply
 from tests.support.cast import NOW
 from tests.support.receiving import received
 
 MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(autouse=True)
+def _no_subscriptions(ring: ScriptedServer) -> None:
+    """Ring has none to tell of: the app is not published."""
+    ring.script("GET", SUBSCRIPTIONS, *[error_reply(404)] * 20)
 
 
 def sync(account: RingAccount, now: datetime = NOW) -> int:
@@ -96,6 +102,35 @@ def test_every_synced_device_is_announced(account, ring_lists):
         "Hall",
         "Back Door Sensor",
     }
+
+
+def test_lists_that_look_different_are_announced_once_for_each_answer_and_no_other(account, ring_lists):
+    renamed = ring_list()
+    one(renamed, "Front Door")["data"]["attributes"]["name"] = "Porch"
+    nothing_but_the_battery = ring_list()
+    one(nothing_but_the_battery, "Front Door")["data"]["attributes"]["name"] = "Porch"
+    included(nothing_but_the_battery, "Driveway", "status")["power"] = {"battery_percent": 3}
+    ring_lists(ring_list(), ring_list(), renamed, nothing_but_the_battery)
+
+    def announced(when: datetime) -> int:
+        with received(signals.inventory_changed) as calls:
+            sync(account, when)
+        return len(calls)
+
+    assert announced(NOW) == 1
+    assert announced(NOW + MINUTE) == 0
+    assert announced(NOW + 2 * MINUTE) == 1
+    assert announced(NOW + 3 * MINUTE) == 0
+
+
+def test_first_answer_is_announced_though_ring_names_no_device(account, ring_lists):
+    ring_lists(only(ring_list()), only(ring_list()))
+
+    with received(signals.inventory_changed) as calls:
+        sync(account)
+        sync(account, NOW + MINUTE)
+
+    assert [call["account"] for call in calls] == [account]
 
 
 # --- what stays --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from django.utils.html import format_html
 
 from devices.models import Device
 from events import words
-from events.listing import by_day, feed_position, readable_events
+from events.listing import by_day, feed_standing, readable_events
 from events.models import Event
 from events.zones import zone_of
 
@@ -38,14 +38,16 @@ def event_filter(event: Event) -> str:
 def device_feed(context: template.Context, device: Device, limit: int = 20) -> str:
     """The newest events of one device, growing by themselves; the page loads js/feed.js and js/zone.js."""
     request: Any = context["request"]
-    position = feed_position(request.membership)
-    newest = readable_events(request.membership).filter(device=device).order_by("-occurred_at", "-position")
+    standing = feed_standing(request.membership)
+    of_device = readable_events(request.membership).filter(device=device)
+    newest = list(of_device.order_by("-occurred_at", "-position")[: limit + 1])
     with timezone.override(zone_of(request)):
         parts = {
             "days": by_day(newest[:limit]),
-            "position": position,
+            **standing,
             "feed_device": device.public_id,
             "feed_limit": limit,
+            "feed_has_older": len(newest) > limit,
         }
         return render_to_string("events/_feed.html", parts, request=request)
 
@@ -54,5 +56,6 @@ def device_feed(context: template.Context, device: Device, limit: int = 20) -> s
 def device_listener(context: template.Context) -> str:
     """Nothing to see: it keeps the page told of events, for a page that shows devices and no events."""
     request: Any = context["request"]
-    parts = {"position": feed_position(request.membership), "feed_limit": 1}
+    # The page's devices were read before: no revision is theirs for certain, and it looks again (static/js/events-home.js).
+    parts = {"position": feed_standing(request.membership)["position"], "feed_limit": 1}
     return format_html("<div hidden>{}</div>", render_to_string("events/_feed.html", parts, request=request))

@@ -119,15 +119,17 @@ async def open_socket() -> AsyncIterator[OpenSocket]:
         *,
         tenant: str = "acme",
         after: str | int | None = None,
+        revision: str | int | None = None,
         headers: dict[str, str] | None = None,
     ) -> WebsocketCommunicator:
         given = {"origin": "http://testserver"} | (headers or {})
         if who is not None:
             given["cookie"] = await in_thread(session_cookie, who)
-        query = "" if after is None else f"?after={after}"
+        given_place = {"after": after, "revision": revision}
+        query = "&".join(f"{name}={value}" for name, value in given_place.items() if value is not None)
         communicator = WebsocketCommunicator(
             application,
-            f"/ws/t/{tenant}/events/{query}",
+            f"/ws/t/{tenant}/events/?{query}",
             headers=[(name.encode(), value.encode()) for name, value in given.items()],
         )
         opened.append(communicator)

@@ -1,10 +1,12 @@
 """What events do to devices and accounts: once, in any order, and again after a failure."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.mail import EmailMessage
+from django.db import connection
 from django.db.models import F
 from django.tasks.base import DEFAULT_TASK_PRIORITY
 from django.utils import timezone
@@ -14,13 +16,15 @@ from django_tasks_db.models import DBTaskResult
 
 from accounts.models import RingAccount, Role, Tenant
 from devices.models import Device
-from events import services, tasks
-from events.models import Event, TenantPosition
+from devices.signals import device_plan_ended
+from events import inspector, services, tasks
+from events.models import Delivery, Event, TenantPosition
 from events.signals import event_recorded
 from events.tests.conftest import body_of
-from events.turns import Turns
+from events.turns import FIRST, Turns
 from ring.documents import parse_delivery
 from tests.support.cast import TenantCast, make_cast, make_membership
+from tests.support.receiving import received
 
 RunTasks = Callable[[], None]
 OCCURRED_MS = 1_790_000_000_000
@@ -108,6 +112,74 @@ def test_late_removal_of_an_earlier_link_leaves_the_new_one(cast: TenantCast, ru
     assert cast.ada_account.state == RingAccount.State.LINKED
 
 
+def record_plan(cast: TenantCast, name: str, *, request: int, sent: datetime, **attributes: Any) -> Event:
+    """A subscription of Ada's began or ended for her camera, as Ring tells it."""
+    document = json.loads(body_of(name, request=request, **attributes))
+    document["meta"] |= {"account_id": cast.ada_account.ring_id, "time": sent.isoformat()}
+    document["data"]["relationships"]["devices"]["data"] = [{"type": "device", "id": cast.ada_camera.ring_id}]
+    body = json.dumps(document).encode()
+    services.record(services.Arrival(cast.tenant.pk, timezone.now(), body, parse_delivery(body)))
+    event: Event = Event.objects.get(request_id=f"request-{request}")
+    tasks.apply_effects.call(event.pk)
+    cast.ada_camera.refresh_from_db()
+    return event
+
+
+def test_a_plan_that_ends_counts_at_once_and_ring_is_asked_for_all_of_them(cast: TenantCast):
+    record_plan(cast, "subscription_activated", request=1, sent=OCCURRED)
+    camera = cast.ada_camera
+    assert (camera.plan, camera.plan_expires_at) == ("active", datetime(2026, 11, 6, tzinfo=UTC))
+
+    ended = record_plan(cast, "subscription_deactivated", request=2, sent=OCCURRED + timedelta(hours=1))
+    assert (camera.plan, camera.plan_expires_at) == ("inactive", None)
+    assert queued("sync_plans") == [[cast.ada_account.pk], [cast.ada_account.pk]]
+    cast.ben_camera.refresh_from_db()
+    assert cast.ben_camera.plan == "unknown"
+
+    Event.objects.filter(pk=ended.pk).update(next_attempt_at=timezone.now())
+    with received(device_plan_ended) as again:
+        tasks.apply_effects.call(ended.pk)
+    camera.refresh_from_db()
+    assert camera.is_plan_ended and again == []
+
+
+def test_a_late_end_of_a_plan_does_not_overwrite_its_renewal(cast: TenantCast):
+    record_plan(cast, "subscription_activated", request=1, sent=OCCURRED + timedelta(hours=1))
+    record_plan(cast, "subscription_deactivated", request=2, sent=OCCURRED)
+    assert cast.ada_camera.plan == "active"
+
+
+@pytest.mark.parametrize("first", ["subscription_activated", "subscription_deactivated"])
+def test_of_two_from_one_moment_the_end_counts_in_either_order(cast: TenantCast, first: str):
+    other = {"subscription_activated": "subscription_deactivated"}.get(first, "subscription_activated")
+    record_plan(cast, first, request=1, sent=OCCURRED)
+    record_plan(cast, other, request=2, sent=OCCURRED)
+    assert cast.ada_camera.plan == "inactive"
+
+
+def test_the_end_of_the_plan_before_leaves_the_one_changed_to(cast: TenantCast):
+    record_plan(cast, "subscription_activated", request=1, sent=OCCURRED)
+    record_plan(
+        cast,
+        "subscription_activated",
+        request=2,
+        sent=OCCURRED + timedelta(seconds=1),
+        source_id="the-new-one",
+    )
+    record_plan(cast, "subscription_deactivated", request=3, sent=OCCURRED + timedelta(seconds=2))
+    assert cast.ada_camera.plan == "active"
+
+
+def test_of_a_plan_whose_delivery_is_gone_ring_is_asked(cast: TenantCast):
+    event = record_plan(cast, "subscription_deactivated", request=1, sent=OCCURRED)
+    Device.objects.filter(pk=cast.ada_camera.pk).update(plan="active", plan_changed_at=None)
+    Event.objects.filter(pk=event.pk).update(next_attempt_at=timezone.now(), delivery=None)
+    tasks.apply_effects.call(event.pk)
+    cast.ada_camera.refresh_from_db()
+    assert cast.ada_camera.plan == "active"
+    assert queued("sync_plans") == [[cast.ada_account.pk], [cast.ada_account.pk]]
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -118,6 +190,7 @@ def test_late_removal_of_an_earlier_link_leaves_the_new_one(cast: TenantCast, ru
         "app_integration_added",
         "app_integration_removed",
         "subscription_activated",
+        "subscription_deactivated",
         "never_heard_of_this",
     ],
 )
@@ -309,6 +382,73 @@ def test_sweep_finds_what_lost_its_task(cast: TenantCast, run_tasks: RunTasks):
     run_tasks()
     cast.ada_camera.refresh_from_db()
     assert cast.ada_camera.online is False
+
+
+def test_sweep_finds_anothers_lost_event_behind_a_flood_that_waits(
+    cast: TenantCast, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tasks, "_turns", Turns())
+    monkeypatch.setattr(tasks, "FOUND_AT_ONCE", 3)
+    quiet = make_cast("quiet")
+    bodies = [body_of("motion_detected", request=number) for number in range(100)]
+    services.record_batch(
+        [services.Arrival(cast.tenant.pk, timezone.now(), body, parse_delivery(body)) for body in bodies]
+    )
+    body = body_of("motion_detected")
+    services.record(services.Arrival(quiet.tenant.pk, timezone.now(), body, parse_delivery(body)))
+    lost = Event.objects.get(tenant=quiet.tenant)
+    [its_task] = [row for row in DBTaskResult.objects.all() if row.args_kwargs["args"] == [[lost.pk]]]
+    its_task.delete()  # its worker died with it
+    Event.objects.update(next_attempt_at=timezone.now() - timedelta(minutes=1))
+    Event.objects.filter(pk=lost.pk).update(next_attempt_at=timezone.now() - tasks.LOST_AFTER)
+
+    tasks.sweep_effects.call()
+
+    found = DBTaskResult.objects.latest("enqueued_at")
+    assert found.args_kwargs["args"] == [[lost.pk]]
+    # What came before there was a flood goes first, as always.
+    assert list(DBTaskResult.objects.ready()).index(found) == 1
+
+
+def test_what_is_tried_or_told_again_has_its_tenants_turn(
+    cast: TenantCast, broken_listener: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tasks, "_turns", Turns())
+    event = record(cast, "motion_detected")
+    with pytest.raises(_Broken):
+        tasks.apply_effects.call(event.pk)
+    inspector.replay(
+        list(Delivery.objects.all()), tenant=cast.tenant, actor=cast.owner.user, now=timezone.now()
+    )
+    kept = Delivery.objects.create(
+        tenant=cast.tenant,
+        received_at=timezone.now(),
+        body=body_of("button_press"),
+        verdict=Delivery.Verdict.MALFORMED,
+    )
+    inspector.replay([kept], tenant=cast.tenant, actor=cast.owner.user, now=timezone.now())
+
+    rows = DBTaskResult.objects.filter(queue_name="events")
+    assert len(rows) == 4
+    assert {row.priority for row in rows} == {FIRST}
+
+
+@pytest.mark.parametrize("attempts", [tasks.MAX_ATTEMPTS - 1, tasks.MAX_ATTEMPTS])
+def test_event_is_given_up_together_with_its_alert(cast: TenantCast, broken_listener: None, attempts: int):
+    """A worker that dies between the two loses neither: the event stays due."""
+    event = record(cast, "motion_detected")
+    Event.objects.filter(pk=event.pk).update(attempts=attempts)
+
+    def die(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith(f'INSERT INTO "{DBTaskResult._meta.db_table}"'):
+            raise SystemExit
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(die), pytest.raises(SystemExit):
+        tasks.apply_effects.call(event.pk)
+
+    event.refresh_from_db()
+    assert event.next_attempt_at is not None
 
 
 def test_lease_of_a_killed_worker_runs_out_within_a_minute():

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import runpy
 import threading
 from datetime import timedelta
 from typing import Any
@@ -17,7 +18,9 @@ from channels.testing import WebsocketCommunicator
 from accounts.models import ApiToken, Membership, Role
 from accounts.signals import ring_account_claimed
 from devices.models import Device
+from devices.services import remove_device, withdraw_devices
 from events import admission, broadcast, hub
+from events.listing import feed_standing
 from events.models import Event
 from events.tests.conftest import OpenSocket, body_of, post_webhook, session_cookie
 from events.threads import in_thread
@@ -87,7 +90,9 @@ async def test_event_reaches_the_browser_in_under_a_second(cast: TenantCast, ope
             "tone": "ring",
             "kind": "doorbell",
             "is_test": False,
+            "request_id": event.request_id,
             "url": f"/t/acme/events/{event.public_id}/",
+            "picture": None,
         },
     }
 
@@ -174,6 +179,21 @@ async def test_overflowing_mailbox_catches_up_from_the_database(
     await press(cast.ada_camera, "last")
     await read(62)
     assert got[-1] == 62
+    own_hub.leave(mailbox)
+
+
+async def test_reader_who_stands_still_while_many_pictures_come_is_told_to_read_again(
+    cast: TenantCast, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(hub, "MAILBOX_PICTURES", 3)
+    visitor = admission.Visitor(cast.tenant.pk, True, membership_pk=cast.owner.pk)
+    own_hub = hub.hubs.get()
+    mailbox, last = await own_hub.join(visitor)
+    for number in range(4):
+        mailbox.show(f"picture {number}")
+    mailbox.show("picture 4")
+    frames = mailbox.frames(last)
+    assert [(await anext(frames)).text for _ in range(2)] == [hub.CHANGED, "picture 4"]
     own_hub.leave(mailbox)
 
 
@@ -317,6 +337,41 @@ async def test_earlier_events_of_an_account_just_claimed_make_pages_look_again(
     assert await in_thread(Event.objects.visible_to(cast.ada).count) == 1
 
 
+async def test_device_that_came_went_or_was_unlinked_makes_pages_look_again(
+    cast: TenantCast, open_socket: OpenSocket
+):
+    await press(cast.ada_camera, 1)
+    socket = await open_socket(cast.ada)
+    await in_thread(lambda: remove_device(device=cast.ada_camera, at=timezone.now()))
+    assert await socket.receive_json_from(timeout=20) == {"type": "changed"}
+    await in_thread(lambda: withdraw_devices(account=cast.ben_account, now=timezone.now()))
+    assert await socket.receive_json_from(timeout=20) == {"type": "changed"}
+
+
+async def test_page_made_before_a_change_hears_of_it_though_its_socket_opens_after(
+    cast: TenantCast, open_socket: OpenSocket
+):
+    await press(cast.ada_camera, 1)
+    before = (await in_thread(feed_standing, cast.ada))["revision"]
+    await in_thread(lambda: remove_device(device=cast.ada_camera, at=timezone.now()))
+    after = (await in_thread(feed_standing, cast.ada))["revision"]
+
+    stale = await open_socket(cast.ada, revision=before)
+    assert await stale.receive_json_from(timeout=20) == {"type": "changed"}
+    fresh = await open_socket(cast.ada, revision=after)
+    await press(cast.ben_camera, 2)
+    await press(cast.ada_camera, 3)
+    frame = await fresh.receive_json_from(timeout=20)
+    assert (frame["type"], frame["position"]) == ("event", 3)
+
+
+async def test_revision_that_is_none_is_refused(cast: TenantCast, open_socket: OpenSocket):
+    socket = await open_socket(cast.owner, revision="new")
+    frame = await socket.receive_json_from(timeout=20)
+    assert frame["type"] == "error" and frame["code"] == "bad_revision"
+    assert await closed_with(socket) == 4400
+
+
 async def test_change_in_another_process_is_found_by_looking(
     cast: TenantCast, open_socket: OpenSocket, look_often: None, monkeypatch: pytest.MonkeyPatch
 ):
@@ -390,21 +445,26 @@ async def test_deactivated_person_is_refused(cast: TenantCast, open_socket: Open
     assert not socket.accepted
 
 
-async def test_page_of_another_site_is_refused(cast: TenantCast, monkeypatch: pytest.MonkeyPatch):
-    from channels.security.websocket import OriginValidator
-
-    import portal.asgi
-
-    strict = OriginValidator(portal.asgi.sockets, ["portal.example"])
-    monkeypatch.setattr(portal.asgi, "sockets_for_own_pages", strict)
+async def test_page_of_another_site_is_refused(
+    cast: TenantCast, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+):
+    settings.ALLOWED_HOSTS = ["portal.example"]
+    # It is set up already; once more would take away the suite's own watch over what is logged.
+    monkeypatch.setattr("django.utils.log.configure_logging", lambda *_: None)
+    started = runpy.run_path(str(settings.BASE_DIR / "portal" / "asgi.py"))["application"]
+    cookie = (b"cookie", (await in_thread(session_cookie, cast.owner)).encode())
     _, token = await in_thread(ApiToken.issue, tenant=cast.tenant, name="t", scopes=["read"])
     for headers, accepted in (
-        ([(b"origin", b"https://evil.example")], False),
-        ([], False),
+        ([cookie, (b"origin", b"https://portal.example")], True),
+        ([cookie, (b"origin", b"https://evil.example")], False),
+        ([cookie, (b"origin", b"https://portal.example.evil.example")], False),
+        ([cookie, (b"origin", b"null")], False),
+        ([cookie], False),
+        # A program's: no page can make a browser send this.
         ([(b"authorization", f"Bearer {token}".encode())], True),
     ):
-        socket = WebsocketCommunicator(portal.asgi.application, "/ws/t/acme/events/", headers=headers)
-        assert (await socket.connect(timeout=20))[0] is accepted
+        socket = WebsocketCommunicator(started, "/ws/t/acme/events/", headers=headers)
+        assert (await socket.connect(timeout=20))[0] is accepted, headers
         if accepted:
             await socket.disconnect()
 

@@ -1,5 +1,6 @@
 """Gaps that webhooks left are filled from Ring's own history, and nothing is there twice, whichever came first."""
 
+import json
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import LazySettings
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -170,6 +172,117 @@ def test_webhook_that_comes_late_gives_its_details_to_the_event(acme: TenantCast
     assert Delivery.objects.count() == 2
 
 
+def twin_of(device: Device, cast: TenantCast) -> Device:
+    """Ben's device that has the same id at Ring."""
+    twin: Device = Device.objects.create(
+        tenant=cast.tenant,
+        ring_account=cast.ben_account,
+        ring_id=device.ring_id,
+        name="Twin",
+        seen_at=timezone.now(),
+    )
+    return twin
+
+
+def late_webhook(cast: TenantCast, device: Device, at: datetime, *, names_account: bool = True) -> Arrival:
+    document = json.loads(
+        body_of("motion_detected", device=device, request="late", timestamp=int(at.timestamp() * 1000))
+    )
+    if not names_account:
+        del document["meta"]["account_id"]
+    body = json.dumps(document).encode()
+    return Arrival(cast.tenant.pk, timezone.now(), body, parse_delivery(body))
+
+
+@pytest.mark.parametrize("names_account", [True, False])
+def test_late_webhook_of_anothers_device_of_the_same_id_is_another_event(
+    acme: TenantCast, ring: ScriptedServer, names_account: bool
+):
+    at = timezone.now().replace(microsecond=0) - 5 * MINUTE
+    ring.script("GET", path_of(acme.ada_camera), page(entry_of(1, "motion", at)), *(page() for _ in range(4)))
+    fill(acme.ada_camera)
+    twin = twin_of(acme.ada_camera, acme)
+    [recorded] = record_batch([late_webhook(acme, twin, at, names_account=names_account)])
+    assert recorded.verdict == "recorded"
+    assert Event.objects.get(provenance="history").request_id.startswith("history-")
+
+
+def test_late_webhook_that_names_no_account_is_merged_where_one_has_the_device(
+    acme: TenantCast, ring: ScriptedServer
+):
+    at = timezone.now().replace(microsecond=0) - 5 * MINUTE
+    ring.script("GET", path_of(acme.ada_camera), page(entry_of(1, "motion", at)), *(page() for _ in range(4)))
+    fill(acme.ada_camera)
+    [recorded] = record_batch([late_webhook(acme, acme.ada_camera, at, names_account=False)])
+    assert recorded.verdict == "merged"
+
+
+def test_history_of_a_device_is_not_met_by_anothers_of_the_same_id(acme: TenantCast, ring: ScriptedServer):
+    at = timezone.now().replace(microsecond=0) - 5 * MINUTE
+    twin = twin_of(acme.ada_camera, acme)
+    record_batch([late_webhook(acme, twin, at)])
+    ring.script("GET", path_of(acme.ada_camera), page(entry_of(1, "motion", at)), *(page() for _ in range(4)))
+    assert fill(acme.ada_camera) == 1
+    assert Event.objects.get(device=twin).history_id == ""
+
+
+def test_entry_that_two_accounts_see_of_one_device_makes_one_event(acme: TenantCast, ring: ScriptedServer):
+    at = timezone.now().replace(microsecond=0) - 5 * MINUTE
+    twin = twin_of(acme.ada_camera, acme)
+    now = timezone.now()
+    RingAccount.objects.filter(pk=acme.ben_account.pk).update(
+        access_expires_at=now + timedelta(hours=4), tokens_obtained_at=now, consent_at=now - timedelta(days=1)
+    )
+    entries = page(entry_of(1, "ding", at))
+    ring.script("GET", path_of(acme.ada_camera), entries, entries)
+    assert [fill(acme.ada_camera), fill(twin)] == [1, 0]
+    assert Event.objects.get().device == acme.ada_camera
+
+
+def test_filling_goes_on_where_a_killed_worker_left_it(
+    acme: TenantCast, ring: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+):
+    """A transaction for a few entries each: what is written stays, in order, and webhooks came in between."""
+    monkeypatch.setattr(history, "BATCH", 2)
+    now = timezone.now().replace(microsecond=0)
+    entries = page(*(entry_of(number, "ding", now - number * MINUTE) for number in range(1, 7)))
+    ring.script("GET", path_of(acme.ada_camera), entries, entries)
+    commits: list[int] = []
+
+    def die(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith(f'INSERT INTO "{Event._meta.db_table}"'):
+            commits.append(1)
+            if len(commits) == 3:
+                raise SystemExit
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(die), pytest.raises(SystemExit):
+        fill(acme.ada_camera)
+    assert HistoryReading.objects.get().read_until is None
+    assert Event.objects.count() == TenantPosition.objects.get().last == 4
+
+    record_batch([arrival(acme, "button_press", now, request="between")])
+    assert fill(acme.ada_camera) == 2
+    told = Event.objects.filter(provenance="history").order_by("position")
+    assert [event.history_id[-1] for event in told] == ["6", "5", "4", "3", "2", "1"]
+    assert list(Event.objects.order_by("position").values_list("position", flat=True)) == list(range(1, 8))
+    assert HistoryReading.objects.get().read_until is not None
+
+
+def test_history_longer_than_is_read_at_once_is_read_on_by_the_next_reading(
+    acme: TenantCast, ring: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(history, "BATCH", 2)
+    monkeypatch.setattr(history, "MAX_NEW", 2)
+    now = timezone.now().replace(microsecond=0)
+    entries = page(*(entry_of(number, "ding", now - number * MINUTE) for number in range(1, 6)))
+    ring.script("GET", path_of(acme.ada_camera), *(entries for _ in range(3)))
+    read: list[tuple[int, bool]] = []
+    for _ in range(3):
+        read.append((fill(acme.ada_camera), HistoryReading.objects.get().read_until is not None))
+    assert read == [(2, False), (2, False), (1, True)]
+
+
 def test_webhook_of_another_kind_or_camera_is_another_event(acme: TenantCast, ring: ScriptedServer):
     at = timezone.now().replace(microsecond=0) - 5 * MINUTE
     ring.script("GET", path_of(acme.ada_camera), page(entry_of(1, "ding", at)))
@@ -207,9 +320,10 @@ def test_nothing_before_the_consent_is_asked_for_and_the_last_moments_are_left(
 
 @pytest.mark.parametrize("seed", range(12))
 def test_every_event_is_there_once_in_whatever_order_news_comes(
-    acme: TenantCast, ring: ScriptedServer, seed: int
+    acme: TenantCast, ring: ScriptedServer, seed: int, monkeypatch: pytest.MonkeyPatch
 ):
     """Bursts, lost and late and doubled webhooks, and readings in between: at the end each thing is there once."""
+    monkeypatch.setattr(history, "BATCH", 3 + seed)
     chance = random.Random(seed)
     now = timezone.now().replace(microsecond=0)
     happened = sorted(

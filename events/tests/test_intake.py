@@ -1,6 +1,9 @@
 import asyncio
 import json
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from unittest.mock import patch
 
@@ -15,6 +18,7 @@ from events import intake, services
 from events.models import Delivery, Event, TenantPosition
 from events.tests.conftest import BODIES, body_of, post_webhook, send_http
 from events.threads import in_thread
+from portal.logs import SecretsFilter
 from ring.signature import sign
 from tests.support.cast import make_tenant
 
@@ -56,6 +60,35 @@ async def test_repeated_delivery_is_answered_and_stored_as_duplicate(tenant: Ten
     assert await count(Event) == 1
     verdicts = await in_thread(lambda: sorted(Delivery.objects.values_list("verdict", flat=True)))
     assert verdicts == ["duplicate", "recorded"]
+
+
+async def test_the_answer_and_the_log_carry_rings_own_request_id(tenant: Tenant, logged_ids: list[str]):
+    answer = await post_webhook(body_of("motion_detected", request=7))
+    assert answer.headers["x-request-id"] == "request-7"
+    assert logged_ids == ["request-7"]
+    # One that does not fit into a line of the log is not taken over.
+    strange = json.loads(body_of("motion_detected"))
+    strange["meta"]["request_id"] = "a b"
+    answer = await post_webhook(json.dumps(strange).encode())
+    assert len(answer.headers["x-request-id"]) == 32
+
+
+@pytest.fixture
+def logged_ids() -> Iterator[list[str]]:
+    """The request ids of what the intake logs, down to what only a debugger reads."""
+    seen: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.__dict__["request_id"])
+
+    logger, handler = logging.getLogger("events.intake"), Keep()
+    handler.addFilter(SecretsFilter())
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield seen
+    logger.setLevel(logging.NOTSET)
+    logger.removeHandler(handler)
 
 
 async def test_hundred_parallel_duplicates_make_one_event(tenant: Tenant):
@@ -310,6 +343,94 @@ async def test_one_delivery_that_cannot_be_stored_does_not_hold_up_the_others(te
     assert statuses[5] == HTTPStatus.SERVICE_UNAVAILABLE
     assert set(statuses[:5] + statuses[6:]) == {HTTPStatus.OK}
     assert await count(Event) == 11
+
+
+async def test_mistake_of_ours_is_answered_at_once_and_holds_up_no_other(
+    tenant: Tenant, caplog: pytest.LogCaptureFixture
+):
+    def mistaken(batch: list[services.Arrival]) -> list[services.Recorded]:
+        if any(arrival.request_id == "request-bad" for arrival in batch):
+            raise TypeError("a mistake")
+        return services.record_batch(batch)
+
+    with patch.object(intake, "record_batch", mistaken):
+        async with asyncio.timeout(intake.ANSWER_WITHIN_S * 0.9):
+            bad, *others = await asyncio.gather(
+                *(post_webhook(body_of("button_press", request=name)) for name in ("bad", 1, 2, 3))
+            )
+    assert (bad.status, bad.body["error"]) == (HTTPStatus.SERVICE_UNAVAILABLE, "not_stored")
+    assert {answer.status for answer in others} == {HTTPStatus.OK}
+    [logged] = [record for record in caplog.records if record.exc_info and record.name == "events.intake"]
+    assert "cannot be stored" in logged.getMessage()
+
+
+async def test_key_that_cannot_be_read_is_a_503_with_a_log(tenant: Tenant, caplog: pytest.LogCaptureFixture):
+    def copy_from_another_row() -> None:
+        table = RingApp._meta.db_table
+        other = make_tenant("other")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE {table} SET signing_key = (SELECT signing_key FROM {table} WHERE tenant_id = %s) "  # noqa: S608
+                "WHERE tenant_id = %s",
+                [other.pk, tenant.pk],
+            )
+
+    await in_thread(copy_from_another_row)
+    answer = await post_webhook(body_of("button_press"))
+    assert (answer.status, answer.body["error"]) == (HTTPStatus.SERVICE_UNAVAILABLE, "keys_unreadable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert "signing keys cannot be read. tenant=acme" in caplog.text
+
+
+async def test_who_waits_for_keys_shares_one_look_and_is_answered_in_time(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+):
+    """The database hangs, and then says that it is gone: nobody asks it one after the other."""
+    monkeypatch.setattr(intake, "ANSWER_WITHIN_S", 0.3)
+    read_keys = intake._read_keys
+    looks: list[str] = []
+    goes_on = threading.Event()
+
+    def hanging(slug: str) -> tuple[int, tuple[str, ...]] | None:
+        looks.append(slug)
+        assert goes_on.wait(20)
+        with connection.execute_wrapper(_NoDatabase()):
+            return read_keys(slug)
+
+    monkeypatch.setattr(intake, "_read_keys", hanging)
+    try:
+        async with asyncio.timeout(10):
+            late = await asyncio.gather(
+                *(post_webhook(body_of("button_press", request=number)) for number in range(20))
+            )
+        monkeypatch.setattr(intake, "ANSWER_WITHIN_S", 10)
+        waiting = [
+            asyncio.create_task(post_webhook(body_of("button_press", request=number))) for number in range(20)
+        ]
+    finally:
+        goes_on.set()
+    refused = await asyncio.gather(*waiting)
+    assert [(answer.status, answer.body["error"]) for answer in late] == [(503, "slow")] * 20
+    assert [(answer.status, answer.body["error"]) for answer in refused] == [(503, "unavailable")] * 20
+    assert len(looks) < 10
+
+    monkeypatch.setattr(intake, "_read_keys", read_keys)
+    assert (await post_webhook(body_of("button_press", request="back"))).status == HTTPStatus.OK
+
+
+async def test_what_else_the_process_has_to_do_keeps_no_webhook_waiting(tenant: Tenant):
+    """After a restart: more browsers come back than the loop has threads."""
+    goes_on = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    coming_back = [asyncio.create_task(in_thread(goes_on.wait, 20)) for _ in range(10)]
+    try:
+        async with asyncio.timeout(10):
+            answer = await post_webhook(body_of("button_press"))
+    finally:
+        goes_on.set()
+    await asyncio.gather(*coming_back)
+    assert answer.status == HTTPStatus.OK
+    assert await count(Event) == 1
 
 
 # --- properties -----------------------------------------------------------------------------------------------

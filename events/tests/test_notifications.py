@@ -24,6 +24,7 @@ from events.notification_tasks import hand_over, notify
 from events.services import Arrival, record_batch
 from events.tasks import apply_effects
 from events.tests.conftest import body_of
+from portal.logs import SecretsFilter
 from portal.walls import unit_of_work
 from ring.documents import parse_delivery
 from tests.support.cast import PASSWORD, TenantCast, make_cast, make_membership
@@ -167,6 +168,34 @@ def test_one_device_tells_once_in_its_pause_and_another_device_for_itself(
     assert len(told(ada)) == 2
 
 
+def test_a_press_waits_for_no_pause_and_begins_one(cast: TenantCast, service: PushService):
+    """The camera sees a visitor walk up, the visitor rings twice and walks away."""
+    ada = service.browser("ada")
+    turn_on(cast, cast.ada, ada)
+
+    for name in ("motion_detected", "button_press", "button_press", "motion_detected"):
+        happens(cast, cast.ada_camera, name)
+        run_tasks()
+
+    assert told(ada) == ["Person seen", "Someone at the front door", "Someone at the front door"]
+
+
+def test_a_press_is_told_although_a_later_motion_was_told_before_it(cast: TenantCast, service: PushService):
+    ada = service.browser("ada")
+    turn_on(cast, cast.ada, ada)
+
+    happens(cast, cast.ada_camera, "button_press")
+    of_press = DBTaskResult.objects.filter(task_path=notify.module_path).get()
+    of_press.delete()
+    happens(cast, cast.ada_camera, "motion_detected")
+    run_tasks()
+    for _ in range(2):  # its worker died the first time, after it had told
+        with unit_of_work():
+            of_press.task.call(*of_press.args_kwargs["args"])
+
+    assert told(ada) == ["Person seen", "Someone at the front door"]
+
+
 def test_a_flood_handled_by_many_workers_at_once_tells_once(cast: TenantCast, service: PushService):
     turn_on(cast, cast.ada, service.browser("ada"))
     event = happens(cast, cast.ada_camera)
@@ -283,6 +312,21 @@ def test_a_busy_service_is_asked_again_later(
         again.task.call(*again.args_kwargs["args"])
     assert len(ada.messages) == 1
     assert PushSubscription.objects.get().last_error == ""
+
+
+def test_the_log_of_a_notice_carries_the_request_id_of_its_webhook(
+    cast: TenantCast, service: PushService, caplog: pytest.LogCaptureFixture
+):
+    caplog.handler.addFilter(SecretsFilter())
+    ada = service.browser("ada")
+    ada.answers = [(400, {})]
+    turn_on(cast, cast.ada, ada)
+
+    event = happens(cast, cast.ada_camera)
+    run_tasks()
+
+    [line] = [record for record in caplog.records if record.name == "events.notification_tasks"]
+    assert line.__dict__["request_id"] == event.request_id
 
 
 def test_a_service_that_refuses_or_leads_elsewhere_is_not_followed(cast: TenantCast, service: PushService):

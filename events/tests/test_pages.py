@@ -12,14 +12,21 @@ from django.utils import timezone
 
 import pytest
 
-from accounts.models import Membership, Role
+from accounts.models import Membership, RingAccount, Role
 from devices.models import Device
 from events import services
 from events.models import Event
 from events.paging import Cursor
 from events.tests.conftest import body_of
 from ring.documents import parse_delivery
-from tests.support.cast import TenantCast, make_cast, make_membership, make_tenant, make_user
+from tests.support.cast import (
+    TenantCast,
+    make_cast,
+    make_linked_account,
+    make_membership,
+    make_tenant,
+    make_user,
+)
 
 
 @pytest.fixture
@@ -254,6 +261,14 @@ def test_empty_home_says_how_to_link(empty: tuple[Membership, Membership]):
     assert "Link your Ring account" in page(customer, "dashboard", tenant="fresh")
     assert "No home is linked yet" in page(owner, "dashboard", tenant="fresh")
     assert "Nothing has happened yet" in page(owner, "list", tenant="fresh")
+
+
+def test_linked_home_without_devices_says_whether_ring_has_answered(empty: tuple[Membership, Membership]):
+    customer, _ = empty
+    account = make_linked_account(customer.tenant, customer.user, ring_id="ava1.ring.account.fresh.1")
+    assert "come from Ring within a minute" in page(customer, "dashboard", tenant="fresh")
+    RingAccount.objects.filter(pk=account.pk).update(synced_at=timezone.now())
+    assert "Ring names no device at present" in page(customer, "dashboard", tenant="fresh")
 
 
 def test_filters_without_a_match_offer_to_clear_them(cast: TenantCast):

@@ -1,13 +1,15 @@
 """How long events and deliveries are kept: the page, the preview, the deletion, and what a late reader is told."""
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -18,13 +20,17 @@ from accounts.models import ApiToken, AuditEntry, Tenant
 from events import retention
 from events.models import Delivery, Event, TenantPosition
 from events.retention_tasks import sweep_retention
+from events.reviews import mark_reviewed
 from events.services import Arrival, record_batch
+from events.signals import events_expiring
 from events.tests.conftest import OpenSocket, body_of
 from events.tests.test_pages import as_member
 from events.threads import in_thread
 from media.models import Clip, FetchState, Picture
+from portal.walls import tenant_scope
 from ring.documents import parse_delivery
 from tests.support.cast import TenantCast, make_cast
+from tests.support.portal_process import wait_for
 
 
 def happened(cast: TenantCast, *, days_ago: int, number: int) -> Event:
@@ -215,3 +221,44 @@ def test_the_api_tells_a_program_that_asks_too_late(cast: TenantCast):
     happened(other, days_ago=1, number=9)
     _, token = ApiToken.issue(tenant=other.tenant, name="t", scopes=["read"])
     assert "expired" not in ask(0)["meta"]
+
+
+@pytest.mark.services  # SQLite has one writer at a time, whatever it locks
+def test_who_reviews_events_while_they_are_deleted_is_not_in_the_way(
+    cast: TenantCast, transactional_db: None
+):
+    for number in range(3):
+        happened(cast, days_ago=8, number=number)
+    kept = happened(cast, days_ago=1, number=4)
+    keep(cast, 7, 7)
+    marked: list[list[UUID]] = []
+    reviewing = threading.Thread(target=lambda: marked.append(review_all(cast)))
+
+    def review_meanwhile(**_: object) -> None:
+        reviewing.start()
+        wait_for(somebody_waits_for_a_lock, what="the review waiting for the deletion")
+
+    events_expiring.connect(review_meanwhile)
+    try:
+        retention.expire(cast.tenant, now=timezone.now())
+    finally:
+        events_expiring.disconnect(review_meanwhile)
+    reviewing.join(20)
+
+    assert marked == [[kept.public_id]]
+    assert positions(cast) == [4]
+
+
+def review_all(cast: TenantCast) -> list[UUID]:
+    """In a thread: what one has marked who asks for all."""
+    try:
+        with tenant_scope(cast.tenant.pk):
+            return mark_reviewed(membership=cast.owner, events=Event.objects.all(), now=timezone.now()).events
+    finally:
+        connection.close()
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])

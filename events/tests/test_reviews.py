@@ -215,6 +215,17 @@ def test_the_queue_ends_after_thirty_days(cast: TenantCast):
     assert reviewed(cast.owner) == ids(old)
 
 
+def test_the_number_by_the_tab_is_of_what_the_filters_let_through(cast: TenantCast):
+    happen(cast, "button_press", cast.ada_camera)
+    motions = [happen(cast, "motion_detected", cast.ada_camera, ago=timedelta(seconds=n)) for n in (1, 2)]
+    assert "<title>(3) Events" in page(cast.owner, "list")
+    assert "<title>(1) Events" in page(cast.owner, "list", kind="doorbell")
+    answer = post(cast.owner, mark=str(motions[0].public_id), query="?kind=person").json()
+    assert answer["waiting"] == "1"
+    undone = post(cast.owner, "undo_review", batch=answer["batch"], query="?kind=person").json()
+    assert undone["waiting"] == "2"
+
+
 def test_a_count_without_end_is_not_counted_to_its_end(cast: TenantCast):
     add_events(cast, 130, start=timezone.now() - timedelta(hours=1))
     assert "<title>(99+) Events" in page(cast.owner, "list")

@@ -258,6 +258,15 @@ async def test_a_malformed_position_is_400(
     assert (await listener.body())["error"] == "bad_position"
 
 
+async def test_a_malformed_revision_is_400_and_another_than_the_tenants_makes_a_page_look_again(
+    cast: TenantCast, open_stream: OpenStream
+):
+    refused = await open_stream(cast.owner, query="after=0&revision=x")
+    assert (refused.status, (await refused.body())["error"]) == (400, "bad_revision")
+    listener = await open_stream(cast.owner, query="after=0&revision=7")
+    assert (await listener.block()).frame == {"type": "changed"}
+
+
 async def test_a_token_in_the_address_is_refused_however_good(cast: TenantCast, open_stream: OpenStream):
     secret = (await bearer(cast, "read"))["authorization"].removeprefix("Bearer ")
     for name in ("token", "access_token", "authorization"):

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from media.relay.camera import Camera
@@ -10,6 +11,7 @@ from media.relay.terms import Network, UpstreamRefused, Upstreams
 
 # Ring's answer may take 15 s; ICE gathering with a silent STUN server 5 s.
 WATCH_TIMEOUT_S: Final = 30.0
+THREADS: Final = 32
 
 
 class Relay:
@@ -22,6 +24,7 @@ class Relay:
         self._ending: set[Camera] = set()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closing = False
 
     def watch(self, key: str, *, viewer_id: int, offer_sdp: str) -> str:
         """
@@ -30,6 +33,14 @@ class Relay:
         Blocks. Raises UpstreamRefused or ViewerRefused.
         """
         return self._call(self._watch(key, viewer_id, offer_sdp), timeout_s=WATCH_TIMEOUT_S)
+
+    async def answer(self, key: str, *, viewer_id: int, offer_sdp: str) -> str:
+        """The same from another event loop, which goes on meanwhile."""
+        future = asyncio.run_coroutine_threadsafe(self._watch(key, viewer_id, offer_sdp), self.loop())
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), WATCH_TIMEOUT_S)
+        except TimeoutError:
+            raise UpstreamRefused("unavailable", is_final=False) from None
 
     def drop(self, viewer_id: int, reason: str) -> None:
         """End one viewer's connection, if it is one of ours. Does not block."""
@@ -64,6 +75,8 @@ class Relay:
     # --- in the loop ---
 
     async def _watch(self, key: str, viewer_id: int, offer_sdp: str) -> str:
+        if self._is_closing:
+            raise UpstreamRefused("unavailable", is_final=False)
         camera = self._cameras.get(key)
         if camera is None or camera.is_over:
             camera = Camera(key, upstreams=self._upstreams, network=self._network, on_end=self._ended)
@@ -90,11 +103,15 @@ class Relay:
             camera.lease_ended(lease_id, reason)
 
     async def _close(self, reason: str) -> None:
-        cameras = [*self._cameras.values(), *self._ending]
-        for camera in cameras:
-            camera.end(reason)
-        for camera in cameras:
-            await camera.closed()
+        self._is_closing = True
+        try:
+            cameras = [*self._cameras.values(), *self._ending]
+            for camera in cameras:
+                camera.end(reason)
+            for camera in cameras:
+                await camera.closed()
+        finally:
+            self._is_closing = False
 
     # --- the thread ---
 
@@ -112,6 +129,8 @@ class Relay:
             if self._loop is None:
                 # The plain selector loop, whatever loop the server prefers: it has the sockets we send on.
                 loop = asyncio.SelectorEventLoop()
+                # They wait for Ring, most of the time.
+                loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="live-relay"))
                 threading.Thread(target=loop.run_forever, name="live-relay", daemon=True).start()
                 self._loop = loop
             return self._loop

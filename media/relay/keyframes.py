@@ -1,4 +1,8 @@
-"""Keyframe requests of many viewers, made one of them, and never forgotten."""
+"""
+Keyframe requests: each viewer's within bounds, those of many viewers made one of them, and none forgotten.
+
+A keyframe weighs on the camera's battery and on the lines of all who watch, whoever asked for it.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -9,6 +13,49 @@ SPACING_S: Final = 0.5
 # A request, or the keyframe, may be lost on its way.
 AGAIN_S: Final = 1.0
 MAX_TRIES: Final = 5
+# What one viewer asks for is passed on at once, then after these pauses as long as it keeps asking, the last again and
+# again. A line that loses so much is not helped by keyframes.
+PAUSES_S: Final = (1.0, 2.0, 4.0, 8.0)
+# Who has asked for nothing for so long begins anew.
+QUIET_S: Final = 10.0
+
+
+class ViewerRequests:
+    """One viewer's: `ask()` as often as it asks; `pass_on` is called within its bounds; `came()` when a keyframe came."""
+
+    def __init__(self, pass_on: Callable[[], None]) -> None:
+        self._pass_on = pass_on
+        self._asked_at = self._passed_at = float("-inf")
+        self._passed = 0  # how often since it was quiet
+        self._timer: asyncio.TimerHandle | None = None
+
+    def ask(self) -> None:
+        """Pass it on now, or at the end of the pause unless a keyframe comes before."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now - self._asked_at > QUIET_S:
+            self._passed = 0
+        self._asked_at = now
+        if self._timer is not None:
+            return
+        pause_s = PAUSES_S[min(self._passed, len(PAUSES_S)) - 1] if self._passed else 0.0
+        wait_s = self._passed_at + pause_s - now
+        if wait_s <= 0:
+            self._fire()
+        else:
+            self._timer = loop.call_later(wait_s, self._fire)
+
+    def came(self) -> None:
+        """A keyframe is here: what was asked for is there."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        self._timer = None
+        self._passed_at = asyncio.get_running_loop().time()
+        self._passed += 1
+        self._pass_on()
 
 
 class KeyframeRequests:

@@ -1,6 +1,7 @@
 """Fitting session descriptions: a viewer's offer to the codec the camera sends, an answer to the viewer's own words."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,8 +10,10 @@ KNOWN_PROFILE: Final = "42e01f"
 _H264: Final = re.compile(r"a=rtpmap:(\d+) H264/90000", re.IGNORECASE)
 _FMTP: Final = re.compile(r"a=fmtp:(\d+) (.*)")
 _PROFILE: Final = re.compile(r"profile-level-id=([0-9a-fA-F]{6})")
-_OF_PAYLOAD: Final = re.compile(r"a=(?:rtpmap|fmtp|rtcp-fb):(\d+) ")
+_OF_PAYLOAD: Final = re.compile(r"a=(rtpmap|fmtp|rtcp-fb):(\d+) ")
 _APT: Final = re.compile(r"apt=(\d+)")
+# aiortc takes an offer's payload type over only from here on; Chromium names its later formats below it (RFC 8843, 10.1.2).
+_DYNAMIC: Final = range(96, 128)
 # A decoder of a profile plays those before it.
 _RANK: Final = {"42": 0, "4d": 1, "64": 2}
 
@@ -21,10 +24,11 @@ class NothingInCommon(ValueError):
 
 @dataclass(frozen=True)
 class FittedOffer:
-    """The offer as aiortc gets it, and the profile's name in the viewer's own words."""
+    """The offer as aiortc gets it; the profile's name and the payload types in the viewer's own words, those by aiortc's."""
 
     sdp: str
     profile: str
+    payload_types: Mapping[int, int]
 
 
 def fit_offer(offer: str, *, profile: str) -> FittedOffer:
@@ -44,30 +48,45 @@ def fit_offer(offer: str, *, profile: str) -> FittedOffer:
         found = _FMTP.match(line)
         if found and (apt := _APT.search(found[2])) and apt[1] == payload:
             keep.add(found[1])
+    numbers = _numbers_for(keep, [section for section in sections if section is not video])
     fitted = []
     for line in video:
         of_payload = _OF_PAYLOAD.match(line)
-        if of_payload and of_payload[1] not in keep:
+        if of_payload and of_payload[2] not in keep:
             continue
         if line.startswith("m="):
             fields = line.split()
             line = " ".join([*fields[:3], *(field for field in fields[3:] if field in keep)])
-        elif of_payload and of_payload[1] == payload and line.startswith("a=fmtp:"):
+        elif of_payload and of_payload[2] == payload and line.startswith("a=fmtp:"):
             line = _with_profile(line, KNOWN_PROFILE)
-        fitted.append(line)
+        fitted.append(_renumbered(line, numbers))
     lines = [line for section in sections for line in (fitted if section is video else section)]
-    return FittedOffer("\r\n".join(x for x in lines if not _is_unwanted(x)) + "\r\n", named)
+    return FittedOffer(
+        sdp="\r\n".join(line for line in lines if not _is_unwanted(line)) + "\r\n",
+        profile=named,
+        payload_types={int(number): int(theirs) for theirs, number in numbers.items()},
+    )
 
 
-def finish_answer(answer: str, *, profile: str) -> str:
-    """The answer in the viewer's own words, with one fingerprint: some stacks read only the last line."""
+def finish_answer(answer: str, *, offer: FittedOffer) -> str:
+    """
+    The answer in the viewer's own words, with one fingerprint: some stacks read only the last line.
+
+    RTCP has no port of its own, and the answer says so (draft-ietf-wish-whep, SDP Bundle; RFC 8858 3).
+    """
+    numbers = {str(number): str(theirs) for number, theirs in offer.payload_types.items()}
     lines = []
+    is_video = False
     for line in answer.splitlines():
+        if line.startswith("m="):
+            is_video = line.startswith("m=video ")
         if line.startswith("a=fingerprint:") and not line.startswith("a=fingerprint:sha-256 "):
             continue
         if line.startswith("a=fmtp:") and _PROFILE.search(line):
-            line = _PROFILE.sub(f"profile-level-id={profile}", line)
-        lines.append(line)
+            line = _PROFILE.sub(f"profile-level-id={offer.profile}", line)
+        lines.append(_renumbered(line, numbers) if is_video else line)
+        if line == "a=rtcp-mux":
+            lines.append("a=rtcp-mux-only")
     return "\r\n".join(lines) + "\r\n"
 
 
@@ -105,6 +124,30 @@ def _best_format(video: list[str], profile: str) -> tuple[str, str]:
         )
 
     return min(formats, key=distance)
+
+
+def _numbers_for(keep: set[str], others: list[list[str]]) -> dict[str, str]:
+    """A payload type that aiortc takes over for each of `keep`: its own, else one that none of `keep` and of other media has."""
+    taken = keep | {field for section in others[1:] for field in section[0].split()[3:]}
+    free = (str(number) for number in _DYNAMIC if str(number) not in taken)
+    numbers = {}
+    for theirs in sorted(keep):
+        is_fit = int(theirs) in _DYNAMIC
+        number = theirs if is_fit else next(free, None)
+        if number is None:
+            raise NothingInCommon("The offer has too many formats.")
+        numbers[theirs] = number
+    return numbers
+
+
+def _renumbered(line: str, numbers: Mapping[str, str]) -> str:
+    """One line of a media section, with other payload types."""
+    if line.startswith("m="):
+        fields = line.split()
+        return " ".join([*fields[:3], *(numbers.get(field, field) for field in fields[3:])])
+    if line.startswith("a=fmtp:"):
+        line = _APT.sub(lambda found: f"apt={numbers.get(found[1], found[1])}", line)
+    return _OF_PAYLOAD.sub(lambda found: f"a={found[1]}:{numbers.get(found[2], found[2])} ", line)
 
 
 def _with_profile(line: str, profile: str) -> str:

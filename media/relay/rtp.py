@@ -9,6 +9,8 @@ HEADER: Final = struct.Struct("!BBHII")
 HEADER_BYTES: Final = 12
 NTP_EPOCH_S: Final = 2_208_988_800
 
+MAX_PADDING_BYTES: Final = 32
+
 _IDR: Final = 5
 _SPS: Final = 7
 _STAP_A: Final = 24
@@ -30,12 +32,13 @@ class Received(NamedTuple):
 
 
 class Packet(NamedTuple):
-    """One packet of a stream; `sequence` and `timestamp` count on past 16 and 32 bits."""
+    """One packet of a stream; `sequence` and `timestamp` count on past 16 and 32 bits. Padding is not in `payload`."""
 
     sequence: int
     timestamp: int
     marker: bool
     payload: bytes
+    padding_bytes: int = 0
 
 
 def parse(data: bytes) -> Received:
@@ -84,16 +87,50 @@ def begins_keyframe(payload: bytes) -> bool:
     return kind in (_IDR, _SPS)
 
 
+def even_out(packets: Sequence[Packet]) -> list[Packet]:
+    """
+    Give packets that are nearly as long as the longest the same length: equal ones leave in one call of the system.
+
+    Whatever is sent under one number must be the same each time (SRTP), so a packet keeps its padding from here on.
+    """
+    longest = max(len(packet.payload) for packet in packets)
+    return [
+        packet
+        if longest - len(packet.payload) > MAX_PADDING_BYTES
+        else packet._replace(padding_bytes=longest - len(packet.payload))
+        for packet in packets
+    ]
+
+
+def padding(count: int) -> bytes:
+    """The last of them is their number (RFC 3550, 5.1)."""
+    return bytes(count - 1) + bytes([count]) if count else b""
+
+
+def first_byte(padding_bytes: int) -> int:
+    """Version 2, and whether there is padding."""
+    return 0xA0 if padding_bytes else 0x80
+
+
 def build(
-    *, payload_type: int, marker: bool, sequence: int, timestamp: int, ssrc: int, payload: bytes
+    *,
+    payload_type: int,
+    marker: bool,
+    sequence: int,
+    timestamp: int,
+    ssrc: int,
+    payload: bytes,
+    padding_bytes: int = 0,
 ) -> bytes:
     """One packet for the wire; numbers are cut to the width of their fields."""
-    return (
-        HEADER.pack(
-            0x80, (marker << 7) | payload_type, sequence & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc & 0xFFFFFFFF
-        )
-        + payload
+    header = HEADER.pack(
+        first_byte(padding_bytes),
+        (marker << 7) | payload_type,
+        sequence & 0xFFFF,
+        timestamp & 0xFFFFFFFF,
+        ssrc & 0xFFFFFFFF,
     )
+    return header + payload + padding(padding_bytes)
 
 
 def unwrap_retransmission(payload: bytes) -> tuple[int, bytes]:

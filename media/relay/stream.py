@@ -9,7 +9,7 @@ that a change never cuts one in two; a packet that was repaired later is passed 
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from media.relay.rtp import CLOCK_RATE, Packet, begins_keyframe, extend
+from media.relay.rtp import CLOCK_RATE, Packet, begins_keyframe, even_out, extend
 
 # About ten seconds of 2 Mbit/s, 2.4 MB: what can be sent again, and the keyframe group for those who join.
 HISTORY: Final = 2048
@@ -71,7 +71,7 @@ class Stream:
         for packet in frame.packets:
             self._history[packet.sequence % HISTORY] = packet
         first, last = frame.packets[0], frame.packets[-1]
-        self.head = last.sequence + 1
+        self.head = max(self.head, last.sequence + 1)
         self.last_timestamp = first.timestamp
         self.last_frame_at = now
         if frame.is_key:
@@ -89,6 +89,8 @@ class Stream:
         if self.packet(packet.sequence) is not None:
             return
         self._history[packet.sequence % HISTORY] = packet
+        # The last packet of a picture that was passed on without it: its number is used now, whatever comes next.
+        self.head = max(self.head, packet.sequence + 1)
         if self._broken_key is not None:
             first, last = self._broken_key
             if first <= packet.sequence <= last and all(self.packet(n) for n in range(first, last + 1)):
@@ -108,7 +110,9 @@ class Source:
         self._held: dict[int, Packet] = {}
         self._held_key: int | None = None  # the timestamp of the keyframe that is awaited
         self._frame: dict[int, Packet] = {}
-        self._passed = -1  # the newest packet that was passed on, in the session's own numbers
+        # In the session's own numbers: the first packet that was the stream's, and the newest that was passed on.
+        self._first = 0
+        self._passed = -1
         self._sequence_shift = 0
         self._timestamp_shift = 0
 
@@ -188,6 +192,7 @@ class Source:
         sequence, timestamp = self._stream.follow(self, now=now)
         self._sequence_shift = sequence - first.sequence
         self._timestamp_shift = timestamp - first.timestamp
+        self._first = first.sequence
         self._passed = first.sequence - 1
         self._waits = False
         held, self._held, self._held_key = self._held, {}, None
@@ -195,7 +200,8 @@ class Source:
             self._take(held[number], now)
 
     def _take(self, packet: Packet, now: float) -> None:
-        if not self.is_followed:
+        # What is older than its first packet here would get the number of another session's.
+        if not self.is_followed or packet.sequence < self._first:
             return
         if packet.sequence <= self._passed:
             self._stream.repair(self._shifted(packet))
@@ -217,7 +223,7 @@ class Source:
             self._pass_on(now)
 
     def _pass_on(self, now: float) -> None:
-        packets = [self._shifted(self._frame[number]) for number in sorted(self._frame)]
+        packets = even_out([self._shifted(self._frame[number]) for number in sorted(self._frame)])
         self._passed = max(self._frame)
         self._frame = {}
         is_key = any(begins_keyframe(packet.payload) for packet in packets)

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
+
+# The reason of an UpstreamRefused: while one session with the camera is open, there is no second.
+IN_USE: Final = "in_use"
 
 
 class UpstreamRefused(Exception):

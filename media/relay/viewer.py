@@ -3,7 +3,8 @@ One viewer of a stream: its own numbers, its place in the stream, and what is se
 
 A viewer is `live` when it has everything and gets each new frame as it comes. Else its pump brings it up from the
 history at a measured pace: at the beginning from the last keyframe, on a plain link always. One that falls too far
-behind loses pictures, not memory: it goes on at the next keyframe, and its sequence numbers show no gap.
+behind loses pictures, not memory: it goes on at the last keyframe, if it was not sent that yet, else at the next, and
+its sequence numbers show no gap.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from media.relay import rtp
+from media.relay.keyframes import ViewerRequests
 from media.relay.rtp import Feedback, Packet
 from media.relay.stream import Frame, Stream
 from media.relay.wire import FastLink, Layout, Link
@@ -26,7 +28,7 @@ BURST: Final = 8
 PAUSE_S: Final = 0.002
 # What was sent before a viewer joined is shown this much faster, so that it is live within a few frames.
 SQUEEZE: Final = 64
-# Further behind than this (about five seconds) a viewer goes on at the next keyframe.
+# Further behind than this (about five seconds) a viewer goes on at a keyframe.
 MAX_LAG: Final = 1024
 MAX_BACKLOG_BYTES: Final = 256 * 1024
 # Packets a second that are sent again to one viewer; more would not repair a link that loses so many.
@@ -35,7 +37,7 @@ _URGENT: Final = 256
 
 
 class Viewer:
-    """`ask_keyframe` is called when only a keyframe helps. Everything runs in one event loop."""
+    """`ask_keyframe` is called when only a new keyframe helps, within bounds. Everything runs in one event loop."""
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class Viewer:
         self.reports_heard = 0
         self.fraction_lost = 0
         self._stream = stream
-        self._ask_keyframe = ask_keyframe
+        self._keyframes = ViewerRequests(ask_keyframe)
         self._rtx_payload_type = rtx_payload_type
         self._rtx_ssrc = rtx_ssrc
         self._rtx_sequence = secrets.randbelow(1 << 15)
@@ -89,7 +91,7 @@ class Viewer:
         self._fast = link if isinstance(link, FastLink) else None
         start = self._stream.group_start
         if start is None:
-            self._ask_keyframe()
+            self._keyframes.ask()
         else:
             self._start_at(start)
             self._squeezed_before = self._stream.last_timestamp
@@ -100,6 +102,7 @@ class Viewer:
         """May be called twice."""
         self.is_closed = True
         self.is_live = False
+        self._keyframes.came()
         if self._pump is not None:
             self._pump.cancel()
         if self._link is not None:
@@ -116,6 +119,8 @@ class Viewer:
         """A new frame of the stream; `layout(tag size)` lays it out, once for all."""
         if self._link is None or self.is_closed:
             return
+        if frame.is_key:
+            self._keyframes.came()
         if self._cursor is None and frame.is_key:
             self._start_at(frame.packets[0].sequence)
             self.is_live = self._fast is not None
@@ -136,6 +141,7 @@ class Viewer:
             return
         is_due = self.is_live or packet.sequence < self._cursor
         if is_due and packet.sequence + self.sequence_shift >= self._shifts[-1][0]:
+            self._cursor = max(self._cursor, packet.sequence + 1)
             self._send_soon(self._rewritten(packet))
             self._note_sent(packet)
 
@@ -144,7 +150,7 @@ class Viewer:
         self.octets += sum([len(packet.payload) for packet in packets])
         last = packets[-1].sequence
         self._cursor = last + 1
-        self._last_out = last + self.sequence_shift
+        self._last_out = max(self._last_out, last + self.sequence_shift)
 
     def _note_sent(self, packet: Packet) -> None:
         self.packets += 1
@@ -154,8 +160,13 @@ class Viewer:
     def _drop_to_keyframe(self) -> None:
         self.drops += 1
         self.is_live = False
+        start = self._stream.group_start
+        if start is not None and self._cursor is not None and start >= self._cursor:
+            # A keyframe that it was not sent yet is here already.
+            self._start_at(start)
+            return
         self._cursor = None
-        self._ask_keyframe()
+        self._keyframes.ask()
 
     # --- the pump ---
 
@@ -207,6 +218,7 @@ class Viewer:
             timestamp=self._timestamp(packet),
             ssrc=self.ssrc,
             payload=packet.payload,
+            padding_bytes=packet.padding_bytes,
         )
 
     def _timestamp(self, packet: Packet) -> int:
@@ -222,8 +234,8 @@ class Viewer:
         self.reports_heard += 1
         if feedback.fraction_lost is not None:
             self.fraction_lost = feedback.fraction_lost
-        if feedback.wants_keyframe:
-            self._ask_keyframe()
+        if feedback.wants_keyframe and not self.is_closed:
+            self._keyframes.ask()
         if feedback.lost:
             self._allowance = min(
                 RETRANSMITS_PER_S, self._allowance + (now - self._allowed_at) * RETRANSMITS_PER_S
@@ -253,6 +265,7 @@ class Viewer:
                     timestamp=self._timestamp(packet),
                     ssrc=self.ssrc,
                     payload=packet.payload,
+                    padding_bytes=packet.padding_bytes,
                 )
             )
             return

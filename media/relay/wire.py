@@ -4,7 +4,8 @@ Everything the relay knows of aiortc's and aioice's insides. Written for aiortc 
 A viewer's `Link` has two ways to send. The plain one goes through the viewer's own DTLS transport and works with every
 kind of candidate. The fast one is for UDP on Linux: one layout per frame for all viewers, headers written and SRTP
 protected in place, runs of equal size sent in one call (`UDP_SEGMENT`) on the viewer's own socket. Which one a link
-has is decided once, when its connection is up; whatever the fast one lacks makes it plain, never an error.
+has is decided once, when its connection is up; whatever the fast one lacks makes it plain, never an error. Both follow
+the pair of addresses that ICE goes by, which changes with the viewer's network.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
+import pylibsrtp
 from aioice import stun
 from aiortc import (
     InvalidStateError,
@@ -45,16 +47,23 @@ FURTHER_PROFILES: Final = ("64001f", "640c1f", "4d001f")
 _UDP_SEGMENT: Final = 103  # linux/udp.h
 _MAX_SEGMENTS: Final = 48
 _MAX_DATAGRAM: Final = 65_000
+_MAX_AT_A_TURN: Final = 256
+_MAX_WAITING: Final = 1024
+_RECEIVE_BUFFER_BYTES: Final = 1 << 20
 # No larger datagram comes over the internet in one piece; pylibsrtp takes a little more.
 _MAX_RECEIVED: Final = 1500
 # What a receiver report has room for (RFC 3550, 6.4.2), in a packet that libsrtp takes.
 _MAX_SOURCES: Final = 16
+# A packet of that size with all that a retransmission and SRTP add to it.
+_SRTP_ROOM_BYTES: Final = 2048
 _GCM_TAG, _SHA1_80_TAG = 16, 10
 _SEGMENT_SIZE: Final = struct.Struct("H")
 # Waiting for room in a socket: what the caller does about it is drop.
 _NO_ROOM: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.EWOULDBLOCK})
 # The kernel, the interface or the path does not take segments: sent one by one instead.
 _NO_OFFLOAD: Final = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
+# What tells that a connection, or these versions of aiortc, aioice and pylibsrtp, do not have what the fast way takes.
+_NOT_FAST: Final = (AttributeError, ImportError, LookupError, OSError, TypeError)
 
 
 class NotNegotiable(Exception):
@@ -151,6 +160,57 @@ def _pass_over_noise(transport: Any) -> None:
     transport.transport._recv = receive_sound
 
 
+def _bound_waiting(connection: Any) -> None:
+    """
+    Bound what waits at an ICE connection that nobody reads yet.
+
+    Before its keys are agreed, whoever was given the answer may send to its port what they like; a handshake is a few packets.
+    """
+    take, waiting = connection.data_received, connection._queue
+
+    def data_received(data: bytes, component: int) -> None:
+        if waiting.qsize() < _MAX_WAITING:
+            take(data, component)
+
+    connection.data_received = data_received
+
+
+def _read_at_length(connection: Any) -> None:
+    """
+    Read from the sockets of an ICE connection all that is there whenever there is something.
+
+    asyncio reads one datagram a turn of its loop. While hundreds of viewers join, a turn takes so long that the camera's
+    packets, some 240 a second, would wait until the kernel drops them. TURN has a protocol of its own, and is left as it is.
+    """
+    for protocol in connection._protocols:
+        wrapped = protocol.transport.get_extra_info("socket")
+        if wrapped is None or wrapped.type != socket.SOCK_DGRAM:
+            continue
+        # The kernel may grant less.
+        wrapped.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        _drain_with(protocol, wrapped.dup())
+
+
+def _drain_with(protocol: Any, sock: socket.socket) -> None:
+    receive, lost = protocol.datagram_received, protocol.connection_lost
+
+    def datagram_received(data: bytes, address: Any) -> None:
+        receive(data, address)
+        for _ in range(_MAX_AT_A_TURN):
+            try:
+                data, address = sock.recvfrom(_MAX_DATAGRAM)
+            except OSError:
+                return  # nothing there any more; what else is wrong, the transport sees for itself
+            receive(data, address)
+
+    def connection_lost(error: Exception | None) -> None:
+        sock.close()
+        lost(error)
+
+    protocol.datagram_received = datagram_received
+    protocol.connection_lost = connection_lost
+
+
 def _h264_only(capabilities: Sequence[Any]) -> list[Any]:
     return [codec for codec in capabilities if codec.name.lower() in ("h264", "rtx")]
 
@@ -177,6 +237,7 @@ def _gather_on_loopback_too(peer: RTCPeerConnection) -> None:
 # What aiortc raises for descriptions it cannot use.
 _UNUSABLE: Final = (
     ValueError, LookupError, AttributeError, AssertionError, TypeError, InvalidStateError, OperationError,
+    RuntimeError,  # aiortc finds no format for an RTX, and StopIteration leaves a coroutine as this
 )  # fmt: skip
 
 
@@ -209,6 +270,9 @@ class UpstreamPeer:
         if self._on_loopback:
             _gather_on_loopback_too(self._peer)
         await self._peer.setLocalDescription(description)
+        connection = self._transceiver.receiver.transport.transport._connection
+        _read_at_length(connection)
+        _bound_waiting(connection)
         return finish_offer(self._peer.localDescription.sdp)
 
     async def accept(self, answer: str) -> None:
@@ -259,7 +323,7 @@ class UpstreamPeer:
                 )
         except ValueError:
             return
-        if packet.payload_type != self._payload_type or not packet.payload:
+        if packet.payload_type != self._payload_type:
             return
         self._media_ssrc = packet.ssrc
         self._on_packet(packet)
@@ -330,9 +394,13 @@ class ViewerPeer:
             await self._peer.setRemoteDescription(RTCSessionDescription(sdp=fitted.sdp, type="offer"))
             if self._on_loopback:
                 _gather_on_loopback_too(self._peer)
+            _bound_waiting(self._transceiver.sender.transport.transport._connection)
             codecs = self._transceiver._codecs
-            self.payload_type = codecs[0].payloadType
-            self.rtx_payload_type = next((c.payloadType for c in codecs if c.name.lower() == "rtx"), None)
+            numbers = fitted.payload_types
+            self.payload_type = numbers[codecs[0].payloadType]
+            self.rtx_payload_type = next(
+                (numbers[codec.payloadType] for codec in codecs if codec.name.lower() == "rtx"), None
+            )
             self._tap()
             self._peer.on("connectionstatechange", lambda: self._on_state(self._peer.connectionState))
             await self._peer.setLocalDescription()
@@ -340,7 +408,7 @@ class ViewerPeer:
             raise NothingInCommon("Nothing in this offer fits to what cameras send.") from error
         except _UNUSABLE as error:
             raise NotNegotiable(type(error).__name__) from error
-        return finish_answer(self._peer.localDescription.sdp, profile=fitted.profile)
+        return finish_answer(self._peer.localDescription.sdp, offer=fitted)
 
     def _tap(self) -> None:
         """Read the viewer's RTCP ourselves, and put our own counts into the reports aiortc's timer sends."""
@@ -375,7 +443,7 @@ class ViewerPeer:
         if fast and sys.platform == "linux":
             try:
                 return FastLink(transport)
-            except (AttributeError, LookupError, OSError, TypeError) as error:
+            except _NOT_FAST as error:
                 logger.info("A viewer is served the plain way. kind=%s", type(error).__name__)
         return Link(transport)
 
@@ -388,15 +456,21 @@ class Layout:
     """One frame's packets laid out once for all viewers: room for a header before each payload, for the tag behind it."""
 
     def __init__(self, packets: Sequence[Packet], tag_bytes: int) -> None:
-        self.packets: list[tuple[int, int, int, int, int]] = []
+        # Where it is, its size, its first byte, its marker, sequence number and timestamp.
+        self.packets: list[tuple[int, int, int, int, int, int]] = []
         self.runs: list[tuple[int, int, int]] = []  # from, to, size of each segment
-        self.data = bytearray(sum(HEADER_BYTES + len(packet.payload) + tag_bytes for packet in packets))
+        self.data = bytearray(
+            sum(HEADER_BYTES + len(packet.payload) + packet.padding_bytes + tag_bytes for packet in packets)
+        )
         position = run_start = run_size = run_length = 0
         for packet in packets:
-            size = HEADER_BYTES + len(packet.payload)
+            size = HEADER_BYTES + len(packet.payload) + packet.padding_bytes
             end = position + size + tag_bytes
-            self.packets.append((position, size, packet.marker << 7, packet.sequence, packet.timestamp))
-            self.data[position + HEADER_BYTES : position + size] = packet.payload
+            first = rtp.first_byte(packet.padding_bytes)
+            marker = packet.marker << 7
+            self.packets.append((position, size, first, marker, packet.sequence, packet.timestamp))
+            body = packet.payload + rtp.padding(packet.padding_bytes)
+            self.data[position + HEADER_BYTES : position + size] = body
             whole = size + tag_bytes
             # Segments of one call are of one size, but for the last, which may be smaller.
             fits = whole <= run_size and run_length < _MAX_SEGMENTS and end - run_start <= _MAX_DATAGRAM
@@ -421,13 +495,16 @@ class Link:
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
+        _make_room(getattr(transport, "_tx_srtp", None))
 
     async def send(self, packet: bytes) -> bool:
-        """Protect and send one packet. False when the connection is gone."""
+        """Protect and send one packet. False when the connection is gone. One that is too old to be protected again is lost."""
         try:
             await self._transport._send_rtp(packet)
         except ConnectionError:
             return False
+        except pylibsrtp.Error:
+            return True
         return True
 
     def backlog_bytes(self) -> int:
@@ -455,11 +532,7 @@ class FastLink(Link):
         super().__init__(transport)
         from pylibsrtp._binding import ffi, lib
 
-        pair = transport.transport._connection._nominated[1]
-        wrapped = pair.protocol.transport.get_extra_info("socket")
-        if wrapped is None or wrapped.type != socket.SOCK_DGRAM:
-            raise TypeError("not a plain UDP socket")
-        self._address = pair.remote_addr
+        self._nominated = transport.transport._connection._nominated
         # Kept so that the session is not freed while we hold its handle.
         self._session = transport._tx_srtp
         self._srtp = self._session._srtp[0]
@@ -469,18 +542,35 @@ class FastLink(Link):
         self._protect = lib.srtp_protect
         self._length = ffi.new("int *")
         self._can_segment = True
-        self._socket: socket.socket = wrapped.dup()
+        self._pair = self._nominated[1]
+        self._socket, self._address = _way_of(self._pair)
+
+    def _follow(self) -> None:
+        """ICE goes by another pair: the viewer's network changed, or its NAT gave it another port."""
+        pair = self._nominated.get(1)
+        if pair is None:
+            return  # the connection is closed
+        self._pair = pair
+        try:
+            sock, address = _way_of(pair)
+        except _NOT_FAST as error:
+            logger.info("A viewer's new way cannot be followed. kind=%s", type(error).__name__)
+            return
+        self._socket.close()
+        self._socket, self._address = sock, address
 
     def send_frame(self, layout: Layout, to: Sending) -> bool:
         """Write the headers, protect and send a frame. False when there was no room: the rest of it is lost."""
+        if self._nominated.get(1) is not self._pair:
+            self._follow()
         scratch, view = _scratch(self._ffi, len(layout.data))
         view[: len(layout.data)] = layout.data
         write, protect, srtp, length = HEADER.pack_into, self._protect, self._srtp, self._length
         payload_type, ssrc = to.payload_type, to.ssrc
         sequence_shift, timestamp_shift = to.sequence_shift, to.timestamp_shift
-        for position, size, marker, sequence, timestamp in layout.packets:
+        for position, size, first, marker, sequence, timestamp in layout.packets:
             write(
-                view, position, 0x80, marker | payload_type, (sequence + sequence_shift) & 0xFFFF,
+                view, position, first, marker | payload_type, (sequence + sequence_shift) & 0xFFFF,
                 (timestamp + timestamp_shift) & 0xFFFFFFFF, ssrc,
             )  # fmt: skip
             length[0] = size
@@ -513,9 +603,13 @@ class FastLink(Link):
         return True
 
     def send_now(self, packet: bytes) -> bool:
-        """Protect and send one packet. False when there was no room."""
+        """Protect and send one packet. False when there was no room. One that is too old to be protected again is lost."""
         protect = self._session.protect_rtcp if is_rtcp(packet) else self._session.protect
-        return self._send_datagram(protect(packet))
+        try:
+            protected = protect(packet)
+        except pylibsrtp.Error:
+            return True
+        return self._send_datagram(protected)
 
     async def send(self, packet: bytes) -> bool:
         self.send_now(packet)
@@ -523,6 +617,24 @@ class FastLink(Link):
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _make_room(session: Any) -> None:
+    """Have a session protect packets as large as a camera's can be: pylibsrtp's own buffer ends at 1,356 bytes."""
+    with contextlib.suppress(AttributeError, ImportError):
+        from pylibsrtp._binding import ffi
+
+        session._cdata = ffi.new("char[]", _SRTP_ROOM_BYTES)
+        session._buffer = ffi.buffer(session._cdata)
+
+
+def _way_of(pair: Any) -> tuple[socket.socket, tuple[str, int]]:
+    """A socket of ours to send on, to be closed, and the viewer's address. Raises what tells that there is no plain UDP."""
+    wrapped = pair.protocol.transport.get_extra_info("socket")
+    if wrapped is None or wrapped.type != socket.SOCK_DGRAM:
+        raise TypeError("not a plain UDP socket")
+    address = pair.remote_addr
+    return wrapped.dup(), address
 
 
 _shared: dict[str, Any] = {"size": 0}

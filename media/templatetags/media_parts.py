@@ -11,10 +11,11 @@ from devices.grants import Capability
 from devices.models import Device
 from devices.templatetags.device_words import holdings_in
 from events.models import Event
-from media import ice, pictures, presence
+from media import ice, live, pictures, presence
 from media.clips import clip_of_event
-from media.models import Clip, LiveSession, Picture
+from media.models import Clip, LiveSession, Picture, Purpose
 from media.reasons import Reason, reason_for
+from portal.templatetags.look import duration_words
 
 register = template.Library()
 
@@ -62,6 +63,26 @@ def ice_servers() -> str:
     return json.dumps([server.as_browser_takes_it for server in ice.ice_servers(now=timezone.now())])
 
 
+@register.simple_tag
+def battery_uses(devices: Iterable[Device]) -> dict[int, float]:
+    """How long battery cameras have sent live video in 24 hours, many at once: `{% battery_uses devices as known_battery_uses %}`."""
+    return live.battery_used_s(devices, now=timezone.now())
+
+
+@register.simple_tag(takes_context=True)
+def battery_used(context: template.Context, device: Device) -> str:
+    """
+    What a battery camera has sent live in 24 hours, of what it may: "12 min of 30 min"; "" without a battery.
+
+    `{% battery_used device as used %}`. A page of many looks them all up first, as `known_battery_uses`.
+    """
+    known = context.get("known_battery_uses")
+    used_s = (battery_uses([device]) if known is None else known).get(device.pk)
+    if used_s is None:
+        return ""
+    return f"{duration_words(used_s * 1000) if used_s else '0 s'} of {context['tenant'].battery_minutes} min"
+
+
 @register.filter
 def reason(code: str) -> Reason:
     """`{{ clip.error|reason }}`: why something is not here (`.words`, `.advice`, `.retry`)."""
@@ -87,6 +108,19 @@ def latest_viewings(context: template.Context, device: Device, count: int) -> li
     return list(LiveSession.objects.visible_to(context["membership"]).of(device)[:count])
 
 
+@register.simple_tag(takes_context=True)
+def asks_purpose(context: template.Context, device: Device) -> bool:
+    """Whether the person watches this camera for something, which the page asks: `{% asks_purpose device as asks %}`."""
+    can_be_watched = not has_privacy_zones(device) and not device.is_plan_ended
+    return can_be_watched and live.has_a_purpose(context["membership"], device)
+
+
+@register.simple_tag
+def purposes() -> list[tuple[str, str]]:
+    """What one may watch for: values and words."""
+    return [(str(value), str(label)) for value, label in Purpose.choices]
+
+
 @register.filter
 def watcher(session: LiveSession) -> str:
     """Who watched, for whoever may read of it: `{{ viewing|watcher }}`."""
@@ -109,4 +143,5 @@ def may_keep_clip(context: template.Context, device: Device | None) -> bool:
         and device.has_video
         and device.removed_at is None
         and not has_privacy_zones(device)
+        and not device.is_plan_ended
     )

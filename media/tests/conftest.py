@@ -15,11 +15,18 @@ import av
 import pytest
 
 from accounts.models import RingAccount
+from accounts.services import client_for
+from devices.models import Device
+from devices.services import sync_devices
 from events.models import Event
-from media.models import Clip, FetchState
+from media import closing, relaying
+from media.models import Clip, FetchState, LiveSession
 from ring.tests.server import Reply, ScriptedServer, running_server
 from tests.support.cast import TenantCast, make_cast
+from tests.support.portal_process import wait_for
+from tests.support.sandbox_process import SandboxProcess
 
+TOKEN = "media-tests"
 ANSWER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=sendonly\r\n"
 OFFER = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
@@ -54,6 +61,48 @@ def ring(settings: LazySettings) -> Iterator[ScriptedServer]:
         settings.RING_API_URL = server.url
         settings.RING_TOKEN_URL = f"{server.url}/oauth/token"
         yield server
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxProcess]:
+    """A Ring that has cameras with pictures."""
+    with SandboxProcess(token=TOKEN) as process:
+        yield process
+
+
+@pytest.fixture
+def relay_closed(transactional_db: None) -> Iterator[None]:
+    """The relay reads in a thread of its own; what is open afterwards is ended."""
+    yield
+    relaying.relay().close()
+
+
+@pytest.fixture
+def cameras(sandbox: SandboxProcess, cast: TenantCast, settings: LazySettings) -> dict[str, Device]:
+    """Ada's home as the sandbox shares it, by name."""
+    settings.DEBUG = True
+    settings.RING_API_URL = sandbox.url
+    settings.RING_TOKEN_URL = f"{sandbox.url}/oauth/token"
+    Device.objects.all().delete()
+    account = cast.ada_account
+    account.access_token = TOKEN
+    account.save()
+    with client_for(account) as client:
+        sync_devices(account=account, client=client, now=timezone.now())
+    return {device.name: device for device in Device.objects.all()}
+
+
+@pytest.fixture
+def wired(cameras: dict[str, Device]) -> Device:
+    """A camera on line power."""
+    camera = cameras["Driveway"]
+    Device.objects.filter(pk=camera.pk).update(is_battery_powered=False)
+    return camera
+
+
+@pytest.fixture
+def battery(cameras: dict[str, Device]) -> Device:
+    return next(d for d in cameras.values() if d.is_battery_powered and d.has_video)
 
 
 @pytest.fixture
@@ -145,6 +194,14 @@ def created(server: ScriptedServer, cast: TenantCast, session: str = "s1") -> Re
     """Ring's answer to a good offer."""
     headers = {"Content-Type": "application/sdp", "Location": f"{server.url}{sessions_path(cast)}/{session}"}
     return Reply(201, ANSWER.encode(), headers)
+
+
+def sweep() -> None:
+    """What a worker does every second with live sessions; and wait until nothing is left to do with those that are due."""
+    due = list(LiveSession.objects.filter(next_attempt_at__lte=timezone.now()).values_list("pk", flat=True))
+    closing.sweep()
+    left = LiveSession.objects.filter(pk__in=due, next_attempt_at__isnull=False)
+    wait_for(lambda: not left.exists(), timeout_s=5, what="the end of every session that is due")
 
 
 def make_event(

@@ -1,9 +1,13 @@
 """Who is watching is told to whoever may see the device; by name, and afterwards, to whoever manages it."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from http import HTTPStatus
+from threading import Barrier
 from typing import Any
 
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -188,11 +192,50 @@ def test_whoever_changes_over_to_another_session_takes_no_more_room(cast: Tenant
     assert answer.status_code == HTTPStatus.CREATED
 
 
+@pytest.mark.django_db(transaction=True)
+def test_nobody_opens_one_camera_as_often_as_they_like(cast: TenantCast, ring: ScriptedServer):
+    Tenant.objects.filter(pk=cast.tenant.pk).update(live_most=2)
+    for _ in range(3):
+        begin(cast.ada_camera, cast.ada.user)
+    endpoint = reverse("media:whep", args=[cast.tenant.slug, cast.ada_camera.public_id]) + "?path=direct"
+
+    answer = signed_in(cast.ada).post(endpoint, OFFER, content_type="application/sdp")
+
+    assert (answer.status_code, answer.json()["reason"]) == (HTTPStatus.SERVICE_UNAVAILABLE, "full")
+    assert not ring.received
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_come_in_one_moment_no_more_get_in_than_the_company_allows(
+    cast: TenantCast, ring: ScriptedServer
+):
+    Tenant.objects.filter(pk=cast.tenant.pk).update(live_most=2)
+    endpoint = reverse("media:whep", args=[cast.tenant.slug, cast.ada_camera.public_id]) + "?path=direct"
+    tokens = [ApiToken.issue(tenant=cast.tenant, name=str(n), scopes=["read"])[1] for n in range(8)]
+    ring.script("POST", sessions_path(cast), *(created(ring, cast, f"s{n}") for n in range(8)))
+    together = Barrier(len(tokens))
+
+    def watch(token: str) -> int:
+        together.wait()
+        try:
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = Client().post(endpoint, OFFER, content_type="application/sdp", headers=headers)
+            return answer.status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(tokens)) as threads:
+        statuses = Counter(threads.map(watch, tokens))
+
+    assert statuses == {HTTPStatus.CREATED: 2, HTTPStatus.SERVICE_UNAVAILABLE: 6}
+
+
 def test_an_admin_sets_how_many_may_watch_at_once(cast: TenantCast):
     page = reverse("media:live_settings", args=[cast.tenant.slug])
+    given = {"live_path": "auto", "wall_most": 2, "battery_minutes": 30}
 
-    saved = signed_in(cast.owner).post(page, {"live_path": "auto", "live_most": 9, "wall_most": 2})
-    refused = signed_in(cast.owner).post(page, {"live_path": "auto", "live_most": 0, "wall_most": 2})
+    saved = signed_in(cast.owner).post(page, {**given, "live_most": 9})
+    refused = signed_in(cast.owner).post(page, {**given, "live_most": 0})
 
     assert saved.status_code == HTTPStatus.FOUND
     assert refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY

@@ -18,7 +18,7 @@ from devices.words import PRIVACY_ZONES
 from media import services
 from media.models import Clip, FetchState, LiveSession
 from media.tasks import fetch_clip
-from media.tests.conftest import OFFER, created, make_event, sessions_path
+from media.tests.conftest import OFFER, created, make_event, sessions_path, sweep
 from ring.tests.server import Reply, ScriptedServer
 from tests.support.cast import TenantCast
 
@@ -161,7 +161,7 @@ def test_pages_say_so_in_place_of_the_picture(zoned: TenantCast, ada: Client, re
 
 @pytest.mark.django_db(transaction=True)
 def test_a_live_view_ends_when_a_sync_brings_the_zones(
-    cast: TenantCast, ring: ScriptedServer, ada: Client, run_tasks: Callable[[], None]
+    cast: TenantCast, ring: ScriptedServer, ada: Client
 ) -> None:
     ring.script("POST", sessions_path(cast), created(ring, cast))
     ring.script("DELETE", f"{sessions_path(cast)}/s1", Reply(204))
@@ -170,7 +170,7 @@ def test_a_live_view_ends_when_a_sync_brings_the_zones(
     assert LiveSession.objects.get().ended_at is None
 
     device_synced.send(sender=Device, device=set_zones(cast.ada_camera, ZONE))
-    run_tasks()
+    sweep()
 
     assert ada.head(opened["Location"])["Session-End"] == "privacy"
     assert [request.method for request in ring.received if "/whep/" in request.path] == ["POST", "DELETE"]

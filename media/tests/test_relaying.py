@@ -8,7 +8,6 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
-from django.conf import LazySettings
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
@@ -19,58 +18,17 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from asgiref.sync import sync_to_async
 
 from accounts.models import AuditEntry, Membership
-from accounts.services import client_for
 from accounts.unlinking import disconnect
 from devices.models import Device
-from devices.services import record_connectivity, sync_devices
+from devices.services import record_connectivity
 from media import live, relaying
 from media.models import LiveSession
-from media.tasks import close_session
+from media.relay import camera
 from media.watchers import end_unentitled
 from tests.support.cast import TenantCast
 from tests.support.sandbox_process import SandboxProcess
 
-TOKEN = "relay-tests"
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[SandboxProcess]:
-    with SandboxProcess(token=TOKEN) as process:
-        yield process
-
-
-@pytest.fixture(autouse=True)
-def relay_closed_afterwards(transactional_db: None) -> Iterator[None]:
-    yield
-    relaying.relay().close()
-
-
-@pytest.fixture
-def cameras(sandbox: SandboxProcess, cast: TenantCast, settings: LazySettings) -> dict[str, Device]:
-    """Ada's home as the sandbox shares it, by name."""
-    settings.DEBUG = True
-    settings.RING_API_URL = sandbox.url
-    settings.RING_TOKEN_URL = f"{sandbox.url}/oauth/token"
-    Device.objects.all().delete()
-    account = cast.ada_account
-    account.access_token = TOKEN
-    account.save()
-    with client_for(account) as client:
-        sync_devices(account=account, client=client, now=timezone.now())
-    return {device.name: device for device in Device.objects.all()}
-
-
-@pytest.fixture
-def wired(cameras: dict[str, Device]) -> Device:
-    """A camera on line power."""
-    camera = cameras["Driveway"]
-    Device.objects.filter(pk=camera.pk).update(is_battery_powered=False)
-    return camera
-
-
-@pytest.fixture
-def battery(cameras: dict[str, Device]) -> Device:
-    return next(d for d in cameras.values() if d.is_battery_powered and d.has_video)
+pytestmark = pytest.mark.usefixtures("relay_closed")
 
 
 class Viewer:
@@ -162,7 +120,7 @@ def work_off() -> None:
     for pk in list(
         LiveSession.objects.filter(next_attempt_at__lte=timezone.now()).values_list("pk", flat=True)
     ):
-        close_session.func(pk)
+        live.close_upstream(pk)
 
 
 async def test_two_viewers_of_one_camera_are_one_session_at_ring(
@@ -298,13 +256,14 @@ async def test_what_a_dead_process_left_is_ended_by_the_sweep(
 
     await work_off()
     assert await open_at_ring(sandbox) == 1, "the process may still be there"
-    assert (await LiveSession.objects.aget(kind="relayed")).end_reason == "lost"
+    assert (await LiveSession.objects.aget(kind="relayed")).end_reason == "relay"
 
     # No sign of life for as long as a lease lasts.
     await LiveSession.objects.open().aupdate(next_attempt_at=timezone.now() - live.SIGN_OF_LIFE)
     await work_off()
     assert await open_at_ring(sandbox) == 0
-    assert {row.end_reason async for row in LiveSession.objects.all()} == {"lost"}
+    ends = {row.kind: row.end_reason async for row in LiveSession.objects.all()}
+    assert ends == {"upstream": "lost", "relayed": "relay"}
     await peer.close()
 
 
@@ -323,6 +282,36 @@ async def test_a_battery_that_gave_enough_for_a_day_is_left_alone(
     )
     refused = await viewer(cast.ada, battery).watch()
     assert (refused.status_code, refused.json()["reason"]) == (HTTPStatus.CONFLICT, "budget")
+
+
+async def test_a_battery_that_has_given_enough_meanwhile_ends_the_picture_with_its_session(
+    sandbox: SandboxProcess,
+    wired: Device,
+    cast: TenantCast,
+    viewer: Any,
+    unspoilt: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asking again, which is for what passes, would let the picture stand still for a minute."""
+    monkeypatch.setattr(camera, "RETRY_S", (60.0, 60.0))
+    await Device.objects.filter(pk=wired.pk).aupdate(is_battery_powered=True)
+    await order(sandbox, "PATCH", "/live", cap_s=4)
+    ada = viewer(cast.ada, wired)
+    await ada.watch("?path=relay")
+    await until(lambda: ada.pictures > 3, what="a picture")
+    before = timezone.now() - timedelta(hours=2)
+    await LiveSession.objects.acreate(
+        tenant=cast.tenant,
+        kind="upstream",
+        device=wired,
+        opened_at=before,
+        ended_at=before + timedelta(hours=1),
+        end_reason="closed",
+        cap_s=3600,
+    )
+
+    await until(lambda: ada.peer.connectionState == "closed", timeout_s=15, what="the viewer's end")
+    assert (await ada.request("head"))["Session-End"] == "budget"
 
 
 async def test_what_ring_refuses_reaches_the_viewer_of_the_relay_in_words(
@@ -378,6 +367,62 @@ async def test_a_silent_session_is_replaced_and_the_picture_goes_on(
     await until(is_replaced, what="the end of the silent session")
     before = one.pictures
     await until(lambda: one.pictures > before + 5, what="the picture again")
+
+
+async def test_a_session_that_ring_gives_only_after_the_first_does_not_end_the_viewing(
+    sandbox: SandboxProcess, wired: Device, cast: TenantCast, viewer: Any, unspoilt: None
+) -> None:
+    await order(sandbox, "PATCH", "/live", stall_after_s=3)
+    one = viewer(cast.ada, wired)
+    await one.watch("?path=relay")
+    await until(lambda: one.pictures > 5, what="a picture")
+    await order(sandbox, "POST", "/faults", route="whep", kind="status", status=409)
+    refused = LiveSession.objects.filter(kind="upstream", last_error="SessionConflict")
+
+    async def is_refused() -> bool:
+        return await refused.aexists()
+
+    await until(is_refused, what="Ring's refusal of a second session")
+    before = one.pictures
+    await until(lambda: one.pictures > before + 5, what="the picture again")
+    assert await refused.acount() == 1
+
+
+async def test_a_camera_that_is_watched_elsewhere_is_refused_for_a_moment(
+    sandbox: SandboxProcess, wired: Device, cast: TenantCast, viewer: Any, unspoilt: None
+) -> None:
+    await order(sandbox, "POST", "/faults", route="whep", kind="status", status=409)
+
+    refused = await viewer(cast.ada, wired).watch("?path=relay")
+
+    assert (refused.status_code, refused.json()["reason"]) == (HTTPStatus.CONFLICT, "in_use")
+    assert refused["Retry-After"] == "5"
+    assert (await viewer(cast.ada, wired).watch("?path=relay")).status_code == HTTPStatus.CREATED
+
+
+async def test_a_camera_that_stays_silent_is_given_up_and_nothing_is_left_open(
+    sandbox: SandboxProcess,
+    wired: Device,
+    cast: TenantCast,
+    viewer: Any,
+    unspoilt: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The real waits are half a minute and more.
+    monkeypatch.setattr(camera, "RETRY_S", (0.1, 0.1))
+    monkeypatch.setattr(camera, "STALL_S", 1.0)
+    monkeypatch.setattr(camera, "CONNECT_S", 2.0)
+    one = viewer(cast.ada, wired)
+    assert (await one.watch("?path=relay")).status_code == HTTPStatus.CREATED
+    await until(lambda: one.pictures > 5, what="a picture")
+
+    await order(sandbox, "PATCH", "/live", stall_after_s=0)
+
+    await until(lambda: one.peer.connectionState == "closed", timeout_s=30, what="the viewer's end")
+    await until(lambda: none_open(sandbox), timeout_s=5, what="the end at Ring")
+    assert (await one.request("head"))["Session-End"] == "silent"
+    tried = await LiveSession.objects.filter(kind="upstream").acount()
+    assert tried == 4, "the first, and three that were to replace it"
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

@@ -23,10 +23,12 @@ from accounts.services import client_for, unlink_account
 from accounts.unlinking import REMOVED_IN_RING
 from devices.models import Device
 from devices.services import sync_devices
+from events.services import Arrival, record
 from media import relaying
 from media.models import Clip, FetchState, LiveSession
 from media.tasks import fetch_clip
-from media.tests.conftest import make_event
+from media.tests.conftest import OFFER, make_event
+from ring.documents import parse_delivery
 from tests.support.cast import TenantCast
 from tests.support.portal_process import wait_for
 from tests.support.sandbox_process import SandboxProcess
@@ -173,3 +175,37 @@ def test_the_footage_of_an_event_is_kept_and_can_be_decoded(
     with av.open(io.BytesIO(content), "r") as container:
         assert len(list(container.decode(video=0))) > 10
     assert (clip.width, clip.height, clip.codec) == (1280, 720, "h264")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_plan_that_ends_at_ring_withdraws_the_camera_and_a_new_one_brings_it_back(
+    sandbox: SandboxProcess, door: Device, cast: TenantCast, run_tasks
+) -> None:
+    def told() -> str:
+        """Take in the newest webhook, as it went out; what the camera's plan is then."""
+        body = sandbox.control("GET", "/deliveries")[-1]["body"].encode()
+        delivery = parse_delivery(body)
+        RingAccount.objects.filter(pk=cast.ada_account.pk).update(ring_id=delivery.account_id)
+        record(Arrival(cast.tenant.pk, timezone.now(), body, delivery))
+        run_tasks()
+        door.refresh_from_db()
+        return door.plan
+
+    sandbox.control("POST", "/subscriptions", {"devices": ["Front Door"]})
+    assert told() == "active" and door.plan_expires_at is not None
+    # A change of plans: the end of the old one is told last.
+    sandbox.control("POST", "/subscriptions", {"devices": ["Front Door"], "days": 365})
+    assert told() == "active"
+
+    sandbox.control("DELETE", "/subscriptions", {})
+    assert told() == "inactive"
+    browser = Client()
+    browser.force_login(cast.ada.user)
+    asked = browser.post(
+        reverse("media:whep", args=["acme", door.public_id]), OFFER, content_type="application/sdp"
+    )
+    assert asked.json()["reason"] == "plan_ended"
+    assert open_sessions(sandbox) == 0
+
+    sandbox.control("POST", "/subscriptions", {"devices": ["Front Door"]})
+    assert told() == "active"

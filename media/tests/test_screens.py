@@ -4,6 +4,7 @@ import logging
 from datetime import timedelta
 from http import HTTPStatus
 
+from django.conf import LazySettings
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -14,7 +15,7 @@ from accounts.models import AuditEntry, Membership, Role
 from devices.grants import Grant
 from media import screens, watchers
 from media.models import LiveSession, Screen
-from media.tests.conftest import OFFER, created, sessions_path
+from media.tests.conftest import OFFER, created, sessions_path, sweep
 from ring.tests.server import Reply, ScriptedServer
 from tests.support.cast import TenantCast, make_cast, make_membership
 
@@ -107,6 +108,33 @@ def test_a_screen_watches_its_camera_and_the_owner_sees_that_it_does(cast: Tenan
     assert not LiveSession.objects.open().exists()
 
 
+def test_a_screen_that_is_switched_off_while_it_asks_ends_what_it_asked_for(
+    cast: TenantCast, ring: ScriptedServer
+):
+    _, token = make(cast, cast.ada)
+    browser = open_link(cast, token)
+    ring.script("POST", sessions_path(cast), created(ring, cast))
+    ring.script("DELETE", sessions_path(cast) + "/s1", Reply(status=204))
+    name = "0190a0de-7c4d-7c4e-8000-3d2e6a5b9c01"
+    browser.post(whep_of(cast), OFFER, content_type=SDP, headers={"Session-Name": name})
+
+    address = reverse("media:screen_session", args=[cast.tenant.slug, cast.ada_camera.public_id, name])
+    assert browser.delete(address).status_code == HTTPStatus.OK
+
+    assert not LiveSession.objects.open().exists()
+
+
+def test_a_screen_hangs_for_longer_than_the_passwords_of_turn_last(cast: TenantCast, settings: LazySettings):
+    settings.ICE_SERVERS, settings.TURN_SECRET = ("turn:turn.example:3478",), "shared"
+    _, token = make(cast, cast.ada)
+
+    answer = open_link(cast, token).head(whep_of(cast))
+
+    assert answer.status_code == HTTPStatus.OK
+    assert answer["Link"].startswith('<turn:turn.example:3478>; rel="ice-server"; username="')
+    assert Client().head(whep_of(cast)).status_code == HTTPStatus.NOT_FOUND
+
+
 def test_a_screen_sees_nothing_else_of_the_portal(cast: TenantCast):
     _, token = make(cast, cast.ada)
     browser = open_link(cast, token)
@@ -172,6 +200,7 @@ def test_revoking_ends_the_link_and_its_pictures_at_ring_at_once(cast: TenantCas
     ]
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("what_happens", ["expires", "loses_right", "leaves", "camera_taken_off"])
 def test_a_screen_whose_right_ends_is_cut_off(cast: TenantCast, ring: ScriptedServer, what_happens: str):
     maker = make_membership(cast.tenant, "meg@acme.example", Role.GUEST)
@@ -193,6 +222,7 @@ def test_a_screen_whose_right_ends_is_cut_off(cast: TenantCast, ring: ScriptedSe
         screen.devices.clear()
 
     assert watchers.end_unentitled(now=timezone.now()) == 1
+    sweep()
     assert [request.method for request in ring.received] == ["POST", "DELETE"]
     assert browser.post(whep_of(cast), OFFER, content_type=SDP).status_code == HTTPStatus.NOT_FOUND
 

@@ -12,13 +12,14 @@ from django.utils import timezone
 
 import pytest
 
-from accounts.models import ApiToken, Membership, Role
+from accounts.models import ApiToken, Membership, RingAccount, Role
 from devices.grants import Grant
 from media import watchers
 from media.models import Clip, LiveSession
-from media.tests.conftest import OFFER, created, sessions_path
+from media.tests.conftest import OFFER, created, sessions_path, sweep
 from ring.tests.server import Reply, ScriptedServer
-from tests.support.cast import TenantCast, make_membership
+from tests.support.cast import TenantCast, make_cast, make_membership
+from tests.support.portal_process import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +93,7 @@ def change_password(grant: Grant, client: Client) -> None:
     grant.membership.user.save()
 
 
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     "what_happens",
     [
@@ -118,13 +120,14 @@ def test_a_watcher_whose_right_ends_is_cut_off_at_ring(
     what_happens(grant, watching)
 
     assert watchers.end_unentitled(now=timezone.now()) == 1
-    session = LiveSession.objects.get()
-    assert session.end_reason == LiveSession.EndReason.ACCESS
-    assert not session.upstream_url
+    assert LiveSession.objects.get().end_reason == LiveSession.EndReason.ACCESS
+    sweep()
+    assert not LiveSession.objects.get().upstream_url
     assert [request.method for request in ring.received] == ["POST", "DELETE"]
     assert watchers.end_unentitled(now=timezone.now()) == 0
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_watching_program_whose_token_is_revoked_is_cut_off(cast: TenantCast, ring: ScriptedServer):
     row, token = ApiToken.issue(tenant=cast.tenant, name="wall", scopes=["read"])
     ring.script("POST", sessions_path(cast), created(ring, cast))
@@ -135,7 +138,50 @@ def test_a_watching_program_whose_token_is_revoked_is_cut_off(cast: TenantCast, 
     ApiToken.objects.filter(pk=row.pk).update(revoked_at=timezone.now())
 
     assert watchers.end_unentitled(now=timezone.now()) == 1
+    sweep()
     assert ring.received[-1].method == "DELETE"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_company_s_camera_that_ring_does_not_let_go_of_delays_no_other_company_s_end(
+    cast: TenantCast, ring: ScriptedServer
+):
+    other = make_cast("globex")
+    slow, quick = (watched_at_ring(ring, each) for each in (cast, other))
+    ring.script("DELETE", f"{sessions_path(cast)}/{slow.public_id}", Reply(hold=True))
+    ring.script("DELETE", f"{sessions_path(other)}/{quick.public_id}", Reply(204))
+    ApiToken.objects.update(revoked_at=timezone.now())
+
+    watchers.look()
+
+    wait_for(lambda: is_told(quick), timeout_s=2, what="the end of the one that Ring answers")
+    slow.refresh_from_db()
+    assert slow.end_reason == "access", "its viewer is cut off although Ring has not answered"
+    assert not slow.last_error, "Ring has not answered for it yet"
+    ring.released.set()
+    wait_for(lambda: LiveSession.objects.get(pk=slow.pk).last_error, what="the slow one's turn to end")
+
+
+def watched_at_ring(ring: ScriptedServer, cast: TenantCast) -> LiveSession:
+    """A program of this company watches Ada's camera directly."""
+    token, _ = ApiToken.issue(tenant=cast.tenant, name="wall", scopes=["read"])
+    now = timezone.now()
+    RingAccount.objects.update(tokens_obtained_at=now, access_expires_at=now + timedelta(hours=4))
+    session = LiveSession(
+        tenant=cast.tenant,
+        device=cast.ada_camera,
+        api_token=token,
+        opened_at=now,
+        cap_s=60,
+        next_attempt_at=now + timedelta(seconds=62),
+    )
+    session.upstream_url = f"{ring.url}{sessions_path(cast)}/{session.public_id}"
+    session.save()
+    return session
+
+
+def is_told(session: LiveSession) -> bool:
+    return LiveSession.objects.filter(pk=session.pk, upstream_url="", next_attempt_at=None).exists()
 
 
 def test_others_go_on_watching(cast: TenantCast, watching: Client, grant: Grant, ring: ScriptedServer):

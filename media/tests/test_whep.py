@@ -17,8 +17,7 @@ from accounts.unlinking import disconnect
 from devices.services import record_connectivity, remove_device
 from media import live
 from media.models import LiveSession
-from media.tasks import sweep_sessions
-from media.tests.conftest import ANSWER, OFFER, created, sessions_path
+from media.tests.conftest import ANSWER, OFFER, created, sessions_path, sweep
 from ring.tests.server import Reply, ScriptedServer, error_reply, json_reply
 from tests.support.cast import TenantCast, make_cast
 
@@ -86,7 +85,7 @@ def test_the_lease_is_there_before_ring_is_asked(cast: TenantCast, ring: Scripte
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_row_whose_opener_died_is_ended_by_the_sweep(cast: TenantCast, run_tasks) -> None:
+def test_a_row_whose_opener_died_is_ended_by_the_sweep(cast: TenantCast) -> None:
     now = timezone.now()
     LiveSession.objects.create(
         tenant=cast.tenant,
@@ -97,8 +96,7 @@ def test_a_row_whose_opener_died_is_ended_by_the_sweep(cast: TenantCast, run_tas
         next_attempt_at=now - timedelta(seconds=10),
     )
 
-    sweep_sessions.func()
-    run_tasks()
+    sweep()
 
     session = LiveSession.objects.get()
     assert session.end_reason == LiveSession.EndReason.LOST
@@ -132,10 +130,26 @@ def test_a_beacon_ends_the_session_too(cast: TenantCast, ring: ScriptedServer) -
     assert ring.received[-1].method == "DELETE"
 
 
+def test_a_session_goes_by_the_name_that_its_viewer_gave_it(cast: TenantCast, ring: ScriptedServer) -> None:
+    """So that who leaves before the answer is there can end it; a name counts among one's own sessions only."""
+    ring.script("POST", sessions_path(cast), *(created(ring, cast, session) for session in ("s1", "s2")))
+    ring.script("DELETE", f"{sessions_path(cast)}/s2", Reply(204))
+    ada, owner = client_of(cast.ada), client_of(cast.owner)
+    name = "0190a0de-7c4d-7c4e-8000-3d2e6a5b9c01"
+    for client in (ada, owner):
+        answer = watch(client, cast, query="?path=direct", **{"Session-Name": name})
+        assert answer.status_code == HTTPStatus.CREATED
+
+    assert owner.delete(f"{whep(cast)}/{name}").status_code == HTTPStatus.OK
+
+    assert [session.viewer for session in LiveSession.objects.open()] == [cast.ada.user]
+    assert client_of(cast.ben).delete(f"{whep(cast)}/{name}").status_code == HTTPStatus.NOT_FOUND
+    refused = watch(ada, cast, **{"Session-Name": "mine"})
+    assert (refused.status_code, refused.json()["reason"]) == (HTTPStatus.BAD_REQUEST, "session_name")
+
+
 @pytest.mark.django_db(transaction=True)
-def test_an_end_that_ring_did_not_hear_is_told_again(
-    cast: TenantCast, ring: ScriptedServer, run_tasks
-) -> None:
+def test_an_end_that_ring_did_not_hear_is_told_again(cast: TenantCast, ring: ScriptedServer) -> None:
     ring.script("POST", sessions_path(cast), created(ring, cast))
     ring.script("DELETE", f"{sessions_path(cast)}/s1", Reply(500), Reply(204))
     client = client_of(cast.ada)
@@ -145,15 +159,14 @@ def test_an_end_that_ring_did_not_hear_is_told_again(
     assert session.next_attempt_at is not None and session.last_error == "RingUnavailable"
 
     LiveSession.objects.update(next_attempt_at=timezone.now())
-    sweep_sessions.func()
-    run_tasks()
+    sweep()
 
     assert LiveSession.objects.get().next_attempt_at is None
     assert [request.method for request in ring.received] == ["POST", "DELETE", "DELETE"]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_cap_ends_the_row(cast: TenantCast, ring: ScriptedServer, run_tasks) -> None:
+def test_the_cap_ends_the_row(cast: TenantCast, ring: ScriptedServer) -> None:
     ring.script("POST", sessions_path(cast), created(ring, cast))
     ring.script("DELETE", f"{sessions_path(cast)}/s1", Reply(404))
     watch(client_of(cast.ada), cast)
@@ -162,8 +175,7 @@ def test_the_cap_ends_the_row(cast: TenantCast, ring: ScriptedServer, run_tasks)
     assert timedelta(seconds=55) < session.next_attempt_at - session.opened_at < timedelta(seconds=70)
 
     LiveSession.objects.update(next_attempt_at=timezone.now())
-    sweep_sessions.func()
-    run_tasks()
+    sweep()
 
     session.refresh_from_db()
     assert session.end_reason == LiveSession.EndReason.CAP
@@ -180,6 +192,7 @@ def test_the_cap_ends_the_row(cast: TenantCast, ring: ScriptedServer, run_tasks)
         (error_reply(403, title="Out of Scope Access"), 403, "forbidden"),
         (error_reply(404, title="Not Found"), 404, "removed"),
         (error_reply(400, title="Bad Request"), 422, "rejected"),
+        (error_reply(409, title="Conflict"), 409, "in_use"),
         (Reply(201, b"no sdp", {"Location": "/v1/elsewhere"}), 503, "unavailable"),
         (Reply(302, b"", {"Location": "http://127.0.0.1:9/"}), 503, "unavailable"),
     ],
@@ -195,9 +208,8 @@ def test_each_refusal_of_ring_is_told_in_words_with_its_reason(
     assert (response.status_code, body["reason"]) == (status, reason)
     assert response["Content-Type"] == "application/problem+json"
     assert body["detail"].endswith(".") and "secret-detail" not in body["detail"]
-    assert ("Retry-After" in response) == (status == HTTPStatus.SERVICE_UNAVAILABLE)
-    if reason == "busy":
-        assert response["Retry-After"] == "17"
+    pauses = {"offline": "30", "unavailable": "5", "busy": "17", "in_use": "5"}
+    assert response.headers.get("Retry-After") == pauses.get(reason)
     assert LiveSession.objects.get().end_reason == LiveSession.EndReason.FAILED
     assert not AuditEntry.objects.filter(action__startswith="live.").exists()
 
@@ -254,7 +266,8 @@ def test_a_device_without_a_camera_is_422(cast: TenantCast, ring: ScriptedServer
 def test_methods_that_a_standard_player_may_try(cast: TenantCast, ring: ScriptedServer) -> None:
     client = client_of(cast.ada)
 
-    assert client.get(whep(cast)).status_code == HTTPStatus.METHOD_NOT_ALLOWED
+    assert client.get(whep(cast)).status_code == HTTPStatus.NO_CONTENT
+    assert client.put(whep(cast)).status_code == HTTPStatus.METHOD_NOT_ALLOWED
     options = client.options(whep(cast))
     assert options.status_code == HTTPStatus.NO_CONTENT and options["Accept-Post"] == SDP
     head = client.head(whep(cast))
@@ -324,8 +337,8 @@ def test_a_session_needs_the_csrf_header_and_a_token_does_not(cast: TenantCast, 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("news", ["unlinked", "removed", "offline"])
-def test_news_from_below_ends_open_sessions_at_once(
-    cast: TenantCast, ring: ScriptedServer, run_tasks, news: str
+def test_news_from_below_ends_open_sessions_at_once_and_behind_no_task(
+    cast: TenantCast, ring: ScriptedServer, news: str
 ) -> None:
     ring.script("POST", sessions_path(cast), created(ring, cast))
     ring.script("DELETE", f"{sessions_path(cast)}/s1", Reply(204))
@@ -339,7 +352,7 @@ def test_news_from_below_ends_open_sessions_at_once(
         remove_device(device=cast.ada_camera, at=now)
     else:
         record_connectivity(device=cast.ada_camera, online=False, at=now)
-    run_tasks()
+    sweep()
 
     after = client.head(url)
     assert (after.status_code, after["Session-End"]) == (HTTPStatus.NOT_FOUND, news)
@@ -373,7 +386,7 @@ def test_a_camera_taken_away_while_ring_answers_is_closed_again(
 
 @pytest.mark.django_db(transaction=True)
 def test_disconnecting_ends_live_sessions_at_ring_before_it_says_goodbye(
-    cast: TenantCast, ring: ScriptedServer, run_tasks
+    cast: TenantCast, ring: ScriptedServer
 ) -> None:
     """The tokens are destroyed first; the DELETE goes out all the same, with the one this process still knows."""
     ring.script("POST", sessions_path(cast), created(ring, cast))
@@ -390,9 +403,26 @@ def test_disconnecting_ends_live_sessions_at_ring_before_it_says_goodbye(
     assert RingAccount.objects.get(pk=cast.ada_account.pk).access_token == ""
     session = LiveSession.objects.get()
     assert (session.end_reason, session.upstream_url, session.next_attempt_at) == ("unlinked", "", None)
-    run_tasks()
+    sweep()
     assert len(ring.received) == 3  # nothing is left for the worker
     assert client.head(url)["Session-End"] == "unlinked"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_disconnecting_while_ring_is_slow_tells_it_of_every_session(
+    cast: TenantCast, ring: ScriptedServer
+) -> None:
+    """One after the other, the third would begin when its turn is over."""
+    paths = [f"{sessions_path(cast)}/s{number}" for number in range(1, 5)]
+    for number, path in enumerate(paths, start=1):
+        ring.script("POST", sessions_path(cast), created(ring, cast, f"s{number}"))
+        ring.script("DELETE", path, Reply(hold=True))
+        assert watch(client_of(cast.ada), cast, query="?path=direct").status_code == HTTPStatus.CREATED
+
+    disconnect(account=cast.ada_account, actor=cast.ada.user, now=timezone.now())
+
+    assert sorted(request.path for request in ring.received if request.method == "DELETE") == paths
+    assert {session.end_reason for session in LiveSession.objects.all()} == {"unlinked"}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -409,7 +439,7 @@ def test_deleting_a_person_ends_what_they_watch_at_ring(cast: TenantCast, ring: 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_goodbye_that_ring_does_not_hear_keeps_nobody_linked_and_lapses(
-    cast: TenantCast, ring: ScriptedServer, run_tasks
+    cast: TenantCast, ring: ScriptedServer
 ) -> None:
     ring.script("POST", sessions_path(cast), created(ring, cast))
     ring.script("DELETE", f"{sessions_path(cast)}/s1", Reply(hang_up=True))
@@ -422,8 +452,7 @@ def test_a_goodbye_that_ring_does_not_hear_keeps_nobody_linked_and_lapses(
     session = LiveSession.objects.get()
     assert session.ended_at is not None and session.next_attempt_at is not None
     LiveSession.objects.update(next_attempt_at=timezone.now())
-    sweep_sessions.func()
-    run_tasks()
+    sweep()
     session = LiveSession.objects.get()
     assert (session.upstream_url, session.next_attempt_at, session.last_error) == ("", None, "NotLinked")
 

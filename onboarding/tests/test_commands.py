@@ -18,6 +18,7 @@ import pytest
 from accounts.models import RingApp
 from devices.models import Device
 from events.models import Event
+from media import nodes
 from portal import workers
 from tests.support.cast import TenantCast
 from tests.support.installation import Installation, installation
@@ -152,6 +153,15 @@ def test_a_fit_one_and_what_each_illness_looks_like(lonely: LazySettings):
     assert examined()["worker"][0] == "bad"
     RingApp.objects.update(refused_at=timezone.now())
     assert examined()["credentials"][0] == "bad"
+
+
+def test_relaying_by_nodes_needs_one_that_is_alive(lonely: LazySettings):
+    assert examined()["relay"][0] == "ok"
+    lonely.LIVE_RELAY = "nodes"
+    verdict, said = examined()["relay"]
+    assert (verdict, "manage.py relay" in said) == ("bad", True)
+    nodes.beat("one", "channel", viewers=0, sessions=0, now=timezone.now())
+    assert examined()["relay"] == ("ok", "1 node alive. ")
 
 
 def test_a_storage_that_cannot_be_written_is_named(lonely: LazySettings, tmp_path: Path):

@@ -16,6 +16,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from portal.logs import request_id
+
 register = template.Library()
 
 HOUR_WIDTH = 10
@@ -58,6 +60,13 @@ def icon(name: str, size: str = "") -> SafeString:
         static("icons.svg"),
         name,
     )
+
+
+@register.simple_tag
+def diagnostic_id() -> str:
+    """The id of the request that is answered: it stands in each of its lines in the log. "" where there is none."""
+    current = request_id.get()
+    return "" if current == "-" else current
 
 
 @register.simple_tag

@@ -61,6 +61,8 @@ def test_with_debug_nothing_needs_to_be_set():
         ("RING_TOKEN_URL", "ftp://oauth.ring.com"),
         ("REDIS_URL", "localhost:6379"),
         ("LOG_FORMAT", "xml"),
+        ("LIVE_RELAY", "somewhere"),
+        ("LIVE_RELAY", "nodes"),
         ("ADMIN_ALLOWED_NETWORKS", "192.0.2.0/24,office"),
         ("ADMIN_ALLOWED_NETWORKS", "192.0.2.1/24"),
         ("ADMIN_PATH", "back room"),
@@ -73,6 +75,18 @@ def test_with_debug_nothing_needs_to_be_set():
 )
 def test_what_is_wrong_is_named(name, value):
     assert name in problems(**{name: value})
+
+
+def test_relay_nodes_need_redis_to_be_asked_through():
+    assert "REDIS_URL" in problems(LIVE_RELAY="nodes")
+    redis = {"LIVE_RELAY": "nodes", "REDIS_URL": "redis://localhost:6379/0"}
+    assert load(BASE, {**GOOD, **redis}).live_relay == "nodes"
+    assert load(BASE, GOOD).live_relay == "web"
+
+
+def test_no_secret_is_in_what_the_environment_prints():
+    secrets = {"SECRET_KEY": "canary-key", "TURN_SECRET": "canary-turn", "METRICS_TOKEN": "canary-metrics"}
+    assert "canary" not in repr(load(BASE, {**GOOD, **secrets}))
 
 
 def test_plain_http_to_loopback_needs_debug():

@@ -153,6 +153,22 @@ def test_every_answer_carries_its_request_id():
     assert made != client.get("/healthz/live")["X-Request-ID"]
 
 
+def test_pages_of_errors_show_the_id_of_their_request_and_offer_to_copy_it(db, monkeypatch):
+    monkeypatch.setattr("django.conf.settings.DEBUG", False)
+    client = Client(raise_request_exception=False)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    for path, status in (("/nothing/", 404), ("/", 500)):
+        if status == 500:
+            monkeypatch.setattr("portal.views.render", fail)
+        answer = client.get(path)
+        assert answer.status_code == status
+        assert f'data-copy="{answer["X-Request-ID"]}"' in answer.content.decode()
+        assert "Copy diagnostic id" in answer.content.decode()
+
+
 def test_the_suites_own_guard_finds_a_secret_that_the_filter_lets_through():
     logging.getLogger("accounts").warning("Received %s", "canary-code-1")
     [line] = guard.take()

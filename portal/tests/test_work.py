@@ -116,6 +116,17 @@ def test_many_rows_are_looked_up_at_once(row, django_assert_num_queries):
         assert enqueue_due(RingAccount.objects.all(), touch, now=NOW) == 0
 
 
+def test_what_was_lost_is_found_behind_a_backlog_that_waits(row):
+    RingAccount.objects.filter(pk=row.pk).update(next_attempt_at=NOW - timedelta(hours=1))
+    assert enqueue_due(RingAccount.objects.all(), touch, now=NOW, limit=3) == 1
+    flood = [RingAccount(tenant=row.tenant, next_attempt_at=NOW - timedelta(minutes=1)) for _ in range(5)]
+    RingAccount.objects.bulk_create(flood)
+    assert [enqueue_due(RingAccount.objects.all(), touch, now=NOW, limit=3) for _ in range(2)] == [3, 2]
+    lost = RingAccount.objects.create(tenant=make_tenant("other"), next_attempt_at=NOW)
+    assert enqueue_due(RingAccount.objects.all(), touch, now=NOW, limit=3) == 1
+    assert DBTaskResult.objects.filter(args_kwargs__args__0=lost.pk).exists()
+
+
 def test_a_later_task_waits_for_its_time(row):
     enqueue_after(touch, row.pk, NOW + timedelta(days=36500))
     assert DBTaskResult.objects.get().run_after == NOW + timedelta(days=36500)

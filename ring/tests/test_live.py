@@ -8,8 +8,10 @@ from ring.errors import (
     RingForbidden,
     RingNotFound,
     RingRateLimited,
+    RingRejected,
     RingUnauthorized,
     RingUnavailable,
+    SessionConflict,
     UnsafeRedirect,
 )
 from ring.tests.server import Reply, error_reply
@@ -78,6 +80,8 @@ def test_the_offer_and_bearer_follow_no_redirect(api, media_host, client, status
         (error_reply(403), RingForbidden, None),
         (error_reply(404), RingNotFound, None),
         (error_reply(401), RingUnauthorized, None),
+        (error_reply(400), RingRejected, None),
+        (error_reply(409, title="Conflict"), SessionConflict, None),
         (Reply(429, headers={"Retry-After": "1"}), RingRateLimited, None),
     ],
 )
@@ -85,6 +89,7 @@ def test_a_session_is_asked_for_once(api, client, waits, reply, error, ambiguous
     api.script("POST", SESSIONS, reply, created(f"{SESSIONS}/s-1"))
     with pytest.raises(error) as caught:
         start(client)
+    assert type(caught.value) is error
     assert getattr(caught.value, "ambiguous", None) is ambiguous
     assert len(api.received) == 1
     assert waits == []

@@ -3,9 +3,12 @@
  *
  * Started by `data-feed` (templates/events/_feed.html). It remembers the position of the last event it has seen; when the
  * socket breaks it comes back with that position and the server sends what was missed. No row is put in while the
- * pointer is over the list, something in it has the focus, or the page is scrolled: a button says how many wait.
+ * pointer is over the list, something in it has the focus, or the page is scrolled: a button says how many wait. A picture
+ * that comes later changes no row's height: it waits for the pointer and the focus alone.
  *
- * Other modules listen for `portal:event` (detail: the event, as in docs/events.md) and `portal:changed` on `document`.
+ * Other modules listen on `document` for `portal:event` (detail: the event, as in docs/events.md), `portal:matched` (the
+ * same, for those that the list's filters let through), `portal:picture` (detail: the frame), `portal:changed` and
+ * `portal:open`.
  */
 import { CLOSE_NOT_ALLOWED, CLOSE_PAUSED, openSource } from "./feed_source.js";
 import { toast } from "./ui.js";
@@ -27,12 +30,15 @@ function sayState(state) {
   }
 }
 
-/** One socket that stays open as long as the page is. Calls `onEvent` with each event, in order, once. */
+/** One socket that stays open as long as the page is. Calls `onEvent` with each event, in order, once; `onOpen` each time. */
 class Connection {
-  constructor(address, rowsAddress, position, onEvent) {
-    this.address = address;
-    this.rowsAddress = rowsAddress;
-    this.position = position;
+  constructor({ feedUrl, feedRows, feedAfter, feedRevision }, { onOpen, onEvent }) {
+    this.address = feedUrl;
+    this.rowsAddress = feedRows;
+    this.position = Number(feedAfter);
+    // The page's own stays: once something has changed since, every new socket says so.
+    this.revision = feedRevision;
+    this.onOpen = onOpen;
     this.onEvent = onEvent;
     this.failures = 0;
     this.socket = null;
@@ -49,10 +55,11 @@ class Connection {
 
   open() {
     sayState(this.failures ? "reconnecting" : "connecting");
-    const socket = openSource(this.address, this.position);
+    const socket = openSource(this.address, this.position, this.revision);
     this.socket = socket;
     socket.addEventListener("open", () => {
       sayState("live");
+      this.onOpen();
       this.later(STABLE_MS, () => (this.failures = 0));
       this.watch();
     });
@@ -68,6 +75,8 @@ class Connection {
       if (frame.position <= this.position) return;
       this.position = frame.position;
       this.onEvent(frame.event);
+    } else if (frame.type === "picture") {
+      document.dispatchEvent(new CustomEvent("portal:picture", { detail: frame }));
     } else if (frame.type === "changed") {
       document.dispatchEvent(new CustomEvent("portal:changed"));
     } else if (frame.type === "rights") {
@@ -164,6 +173,9 @@ class List {
     this.announcer = root.querySelector("[data-feed-announce]");
     this.limit = Number(root.dataset.feedLimit) || 100;
     this.waiting = [];
+    this.pictures = new Map();
+    // Rows lie beyond the last one, on the next page.
+    this.hasOlder = "feedHasOlder" in root.dataset;
     this.hasPointer = false;
     // The button lies in `root` too: who reaches for it has not gone away.
     this.root.addEventListener("pointerenter", (event) => (this.hasPointer = event.pointerType !== "touch"));
@@ -193,8 +205,14 @@ class List {
     );
   }
 
+  /** What happened before the last row belongs to the next page, where it is already. */
+  isBeyond(event) {
+    const last = [...this.rows.querySelectorAll("[data-event]")].at(-1);
+    return this.hasOlder && last !== undefined && new Date(event.occurred_at) < new Date(last.dataset.occurred);
+  }
+
   add(event) {
-    if (!this.wants(event) || this.rowOf(event.id)) return;
+    if (this.isBeyond(event)) return;
     this.waiting.push(event);
     if (this.waiting.length > this.limit) this.waiting.shift();
     this.announce();
@@ -215,11 +233,16 @@ class List {
   /** Whether a new row could move what somebody points at, has the focus on, or reads. */
   isInUse() {
     if (!this.rows.children.length) return false;
-    return this.hasPointer || scrollY > 0 || this.root.contains(document.activeElement);
+    return this.isTouched() || scrollY > 0;
+  }
+
+  isTouched() {
+    return this.hasPointer || this.root.contains(document.activeElement);
   }
 
   /** Put in what waits if nobody is in the way; else say that it waits. */
   flush() {
+    if (!this.isTouched()) this.showPictures();
     if (this.isInUse()) {
       if (!this.waiting.length) return;
       this.button.firstElementChild.textContent = this.waitingWords();
@@ -237,22 +260,59 @@ class List {
   show() {
     for (const event of this.waiting.splice(0)) this.place(this.draw(event));
     this.button.hidden = true;
-    const rows = this.rows.querySelectorAll("[data-event]");
-    for (const row of [...rows].slice(this.limit)) row.remove();
+    this.trim();
+  }
+
+  trim() {
+    for (const row of [...this.rows.querySelectorAll("[data-event]")].slice(this.limit)) {
+      row.remove();
+      this.hasOlder = true;
+    }
     for (const heading of this.rows.querySelectorAll(".events-day")) {
       if (!heading.nextElementSibling?.matches("[data-event]")) heading.remove();
     }
   }
 
-  /** Put a row where it belongs by its time: late news goes below what happened after it. */
+  /** Put a row where it belongs by its time: late news goes below what happened after it. Of one moment the last to arrive is first. */
   place(row) {
-    const occurred = row.dataset.occurred;
+    const { occurred, position } = row.dataset;
     const moment = new Date(occurred);
+    const isAfter = (other) => new Date(other.occurred) - moment || Number(other.position) - Number(position);
     let before = this.headingOf(localDay(moment), occurred).nextElementSibling;
-    while (before?.matches("[data-event]") && new Date(before.dataset.occurred) > moment) before = before.nextElementSibling;
+    while (before?.matches("[data-event]") && isAfter(before.dataset) > 0) before = before.nextElementSibling;
     this.rows.insertBefore(row, before);
     this.rows.hidden = false;
     for (const empty of document.querySelectorAll("[data-feed-empty]")) empty.remove();
+  }
+
+  /** The picture of an event has come. */
+  takePicture(id, url) {
+    const waiting = this.waiting.find((event) => event.id === id);
+    if (waiting) waiting.picture = url;
+    else if (this.rowOf(id)) {
+      this.pictures.set(id, url);
+      this.flushSoon();
+    }
+  }
+
+  showPictures() {
+    for (const [id, url] of this.pictures) {
+      const row = this.rowOf(id);
+      if (row && !row.querySelector(".picture-small")) row.append(this.drawPicture(url));
+      row?.removeAttribute("data-awaits-picture");
+    }
+    this.pictures.clear();
+  }
+
+  drawPicture(url) {
+    const picture = this.template.content.querySelector(".picture-small").cloneNode(true);
+    picture.querySelector("img").src = url;
+    return picture;
+  }
+
+  /** While the line was down, or before it was there, pictures may have come that nobody told of. */
+  catchUp() {
+    if (this.rows.querySelector("[data-awaits-picture]")) this.lookAgainSoon();
   }
 
   rowOf(id) {
@@ -278,6 +338,7 @@ class List {
     const row = this.template.content.firstElementChild.cloneNode(true);
     row.dataset.event = event.id;
     row.dataset.occurred = event.occurred_at;
+    row.dataset.position = event.position;
     const icon = row.querySelector(".event-icon");
     if (event.tone) icon.classList.add(`event-icon-${event.tone}`);
     const use = icon.querySelector("use");
@@ -291,6 +352,10 @@ class List {
       control.value = event.id;
       control.setAttribute("aria-label", `${control.dataset.feedNames}: ${event.title}`);
     }
+    const picture = row.querySelector(".picture-small");
+    if (event.picture) picture.replaceWith(this.drawPicture(event.picture));
+    else picture.remove();
+    row.toggleAttribute("data-awaits-picture", !event.picture && Boolean(event.device));
     return row;
   }
 
@@ -309,11 +374,21 @@ class List {
 
   clear() {
     this.waiting = [];
+    this.pictures.clear();
     this.button.hidden = true;
     this.rows.replaceChildren();
+    this.hasOlder = true;
   }
 
-  /** Older events became visible: fetch the newest rows and put in those that are not here, when nobody is in the way. */
+  /** Everybody hears at once that there is something; not everybody asks at once. */
+  lookAgainSoon() {
+    this.looking ??= setTimeout(() => {
+      this.looking = null;
+      this.lookAgain().catch(() => {});
+    }, Math.random() * LOOK_AGAIN_WITHIN_MS);
+  }
+
+  /** Older events became visible, or got their pictures: fetch the newest rows and put in those that are not here, when nobody is in the way. */
   async lookAgain() {
     this.lookLater = this.isInUse();
     if (this.lookLater) return;
@@ -323,27 +398,39 @@ class List {
     for (const fresh of page.querySelectorAll("[data-event]")) {
       const row = document.adoptNode(fresh);
       const old = this.rowOf(row.dataset.event);
-      if (old) old.replaceWith(row);
-      else this.place(row);
+      if (!old) this.place(row);
+      else {
+        // What is selected stays selected.
+        if (old.querySelector(".event-check")?.checked) row.querySelector(".event-check").checked = true;
+        old.replaceWith(row);
+      }
     }
+    this.trim();
   }
 }
 
 const root = document.querySelector("[data-feed]");
 if (root) {
   const list = new List(root);
-  new Connection(root.dataset.feedUrl, root.dataset.feedRows, Number(root.dataset.feedAfter), (event) => {
-    list.add(event);
-    document.dispatchEvent(new CustomEvent("portal:event", { detail: event }));
+  new Connection(root.dataset, {
+    onOpen() {
+      list.catchUp();
+      document.dispatchEvent(new CustomEvent("portal:open"));
+    },
+    onEvent(event) {
+      // One that came between the page's position and its rows is there already.
+      const isNew = list.wants(event) && !list.rowOf(event.id);
+      if (isNew) list.add(event);
+      document.dispatchEvent(new CustomEvent("portal:event", { detail: event }));
+      if (isNew) document.dispatchEvent(new CustomEvent("portal:matched", { detail: event }));
+    },
   });
+  document.addEventListener("portal:picture", ({ detail }) => list.takePicture(detail.event, detail.url));
   document.addEventListener("portal:rights", () => {
     // What was on the page may not be this person's to see any more; what is comes from the server.
     list.clear();
     document.dispatchEvent(new CustomEvent("portal:changed"));
     toast("What you may see here has changed. Reload the page to see all of it.");
   });
-  document.addEventListener("portal:changed", () => {
-    // Everybody hears it at once; not everybody asks at once.
-    setTimeout(() => list.lookAgain().catch(() => {}), Math.random() * LOOK_AGAIN_WITHIN_MS);
-  });
+  document.addEventListener("portal:changed", () => list.lookAgainSoon());
 }

@@ -14,10 +14,14 @@ export const CLOSE_PAUSED = 4000;
 
 let refusals = 0;
 
-/** Open `address` (the websocket's path, below `/ws/`), to hear everything after `position`. */
-export function openSource(address, position) {
+/**
+ * Open `address` (the websocket's path, below `/ws/`), to hear everything after `position`; and `changed` at once where older
+ * rows are others than at `revision`, if the page knows its own.
+ */
+export function openSource(address, position, revision) {
   const url = new URL(address, location.href);
   url.searchParams.set("after", position);
+  if (revision !== undefined) url.searchParams.set("revision", revision);
   if (refusals >= TRY_SOCKET_TIMES) {
     refusals = 0;
     url.pathname = url.pathname.replace(/^\/ws\//, "/sse/");

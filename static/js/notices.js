@@ -22,7 +22,8 @@ async function tell(event) {
   const chosen = await answer.json();
   const isMuted = chosen.muted_kinds.includes(event.kind) || chosen.muted_devices.includes(device);
   const isSnoozed = chosen.snoozed_until && Date.parse(chosen.snoozed_until) > Date.now();
-  const isTooSoon = Date.now() - (noticed.get(device) ?? 0) < chosen.cooldown_minutes * 60_000;
+  // A press waits for no pause, as with push (events/notifications.py): somebody stands at the door.
+  const isTooSoon = event.kind !== "doorbell" && Date.now() - (noticed.get(device) ?? 0) < chosen.cooldown_minutes * 60_000;
   if (isMuted || isSnoozed || isTooSoon) return;
   noticed.set(device, Date.now());
   await registration.showNotification(event.title, { body: event.device.name, tag: device, data: { url: event.url } });

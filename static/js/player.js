@@ -7,23 +7,30 @@
  * over Ring's limits; there "Keep watching" only says that somebody is still there. States, in `data-state` and in words:
  * idle, connecting, waiting (for the first frame), live, stalled, ended, snapshots (no video gets through). Nothing is ever sent to the camera.
  */
+import { Hold } from "./player_hold.js";
 import { Reachability } from "./player_ice.js";
+import { Servers } from "./player_servers.js";
 import { Stats } from "./player_stats.js";
 import { csrfToken } from "./csrf.js";
+import { isPurposeSaid, purpose } from "./purpose.js";
 import { toast } from "./ui.js";
 
 const GATHERING_MS = 1000;
 const FIRST_FRAME_MS = 12_000;
+// The portal waits for Ring, and for a relay node, half a minute at most.
+const ANSWER_MS = 40_000;
+const ASK_MS = 5000;
 const STALL_MS = 3000;
-const RETRY_S = [2, 4, 8, 16, 30];
+// At once only where the portal's relay fell silent: another one can go on.
+const RETRY_S = [0, 2, 4, 8, 16, 30];
 const CHECK_MS = 5000;
 const HIDDEN_MS = 20_000;
 const LAST_SECONDS = 15;
 const SNAPSHOT_MS = 10_000;
 // Trying again by itself would not change these.
-const FINAL = new Set(["offline", "forbidden", "removed", "link_again", "not_set_up", "no_video", "codec", "rejected", "budget", "csrf", "unauthorized", "unlinked", "privacy", "privacy_zones", "access", "not_granted", "blocked"]);
+export const FINAL = new Set(["offline", "forbidden", "removed", "link_again", "not_set_up", "no_video", "codec", "rejected", "budget", "csrf", "unauthorized", "unlinked", "privacy", "privacy_zones", "plan_ended", "access", "not_granted", "blocked", "purpose"]);
 // What was seen before must not stay on the page either.
-const GONE = new Set(["forbidden", "removed", "unauthorized", "unlinked", "privacy", "privacy_zones", "access", "not_granted"]);
+const GONE = new Set(["forbidden", "removed", "unauthorized", "unlinked", "privacy", "privacy_zones", "plan_ended", "access", "not_granted"]);
 const ENDINGS = {
   closed: "Ended.",
   hidden: "Paused while this page was in the background.",
@@ -34,8 +41,12 @@ const ENDINGS = {
   removed: "Ring does not share this camera any more.",
   offline: "The camera went offline.",
   privacy: "The camera has privacy zones now. We cannot mask them yet, so its video stays in the Ring app.",
+  plan_ended: "The plan for this camera has ended; renew it in Ring My Apps.",
   lost: "The connection was lost.",
+  silent: "The camera sends no picture any more.",
+  relay: "The connection was ended here for a moment.",
   failed: "The picture never came.",
+  network: "This portal cannot be reached. Check your connection.",
 };
 const PATHS = { direct: "Direct from Ring", relay: "Through the relay" };
 
@@ -50,23 +61,26 @@ class Ended extends Error {
 
 /** One session: a peer connection, its address at our server, and its <video>. */
 class Session {
-  constructor(endpoint, iceServers, capS, path = "") {
+  constructor(endpoint, servers, capS, path = "") {
     this.endpoint = new URL(endpoint, location.href);
     if (path) this.endpoint.searchParams.set("path", path);
+    if (purpose()) this.endpoint.searchParams.set("purpose", purpose());
     this.path = "direct";
     this.shouldMove = false;
+    this.cannotMove = false; // this network does not reach the relay
     this.capS = capS;
     this.url = null;
     this.startedAt = 0;
     this.lastFrameAt = 0;
     this.closed = false;
-    this.peer = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle" });
+    this.servers = servers;
+    this.peer = new RTCPeerConnection({ iceServers: servers.known, bundlePolicy: "max-bundle" });
     this.video = document.createElement("video");
     this.video.muted = true;
     this.video.playsInline = true;
     this.video.autoplay = true;
     this.video.hidden = true;
-    this.reach = new Reachability(this.peer, iceServers);
+    this.reach = new Reachability(this.peer, servers.known);
     this.failed = new Promise((_, reject) => {
       this.fail = reject;
     });
@@ -84,14 +98,20 @@ class Session {
       this.#watchFrames();
       this.video.play().catch(() => {});
     };
-    this.peer.onconnectionstatechange = () => {
+    this.peer.onconnectionstatechange = async () => {
       if (this.peer.connectionState !== "failed") return;
-      this.fail(this.lastFrameAt ? new Ended("lost", ENDINGS.lost) : this.#unreached());
+      this.fail(this.lastFrameAt ? new Ended("lost", ENDINGS.lost) : await this.#unreached());
     };
+    if (this.servers.areOld) {
+      await this.servers.renew();
+      this.peer.setConfiguration({ ...this.peer.getConfiguration(), iceServers: this.servers.known });
+    }
     const transceiver = this.peer.addTransceiver("video", { direction: "recvonly" });
     preferH264(transceiver);
     await this.peer.setLocalDescription(await this.peer.createOffer());
     await gathered(this.peer);
+    // Stopped meanwhile: Ring need not hear of it.
+    if (this.closed) throw new Ended("closed", ENDINGS.closed);
     const answer = await this.#post(this.peer.localDescription.sdp);
     // Closed while the answer was on its way: the server must hear of it now that the address is known.
     if (this.closed) {
@@ -101,32 +121,45 @@ class Session {
     this.startedAt = performance.now();
     await this.peer.setRemoteDescription({ type: "answer", sdp: answer });
     const tooLate = new Promise((_, reject) => {
-      this.timer = setTimeout(() => reject(this.#unreached()), FIRST_FRAME_MS);
+      this.timer = setTimeout(async () => reject(await this.#unreached()), FIRST_FRAME_MS);
     });
     await Promise.race([this.firstFrame, this.failed, tooLate]).finally(() => clearTimeout(this.timer));
     this.firstFrameMs = performance.now() - began;
+    if (!this.closed) this.hold = new Hold(this.peer);
   }
 
-  /** Nothing arrived: what this network lets through says why, and what to do. */
-  #unreached() {
+  /** Nothing arrived: the server may know why. Else what this network lets through says it, and what to do. */
+  async #unreached() {
+    const reason = await this.ending();
+    if (reason) return new Ended(reason, ENDINGS[reason] ?? ENDINGS.lost);
+    if (reason === undefined) return new Ended("network", ENDINGS.network);
     const { code, words, advice } = this.reach.diagnosis;
     // A camera that sends nothing may do so in a moment; a network that lets nothing through will not.
     return new Ended(code === "no_video" ? "failed" : "blocked", `${words} ${advice}`);
   }
 
   async #post(offer) {
+    const headers = { "Content-Type": "application/sdp", Accept: "application/sdp", "X-CSRFToken": csrfToken() };
+    // Who leaves before the answer is there ends it by this name. Browsers make none on pages that came without TLS.
+    const name = crypto.randomUUID?.();
+    if (name) {
+      headers["Session-Name"] = name;
+      this.url = new URL(`${this.endpoint.pathname}/${name}`, this.endpoint).href;
+    }
     let response;
     try {
       response = await fetch(this.endpoint, {
         method: "POST",
-        headers: { "Content-Type": "application/sdp", Accept: "application/sdp", "X-CSRFToken": csrfToken() },
+        headers,
         body: offer,
         redirect: "error",
+        signal: AbortSignal.timeout(ANSWER_MS),
       });
     } catch {
-      throw new Ended("network", "This portal cannot be reached. Check your connection.");
+      throw new Ended("network", ENDINGS.network);
     }
     if (response.status !== 201) {
+      this.url = null;
       const problem = await response.json().catch(() => ({}));
       throw new Ended(
         problem.reason ?? "unavailable",
@@ -146,8 +179,9 @@ class Session {
       method: "POST",
       headers: { "X-CSRFToken": csrfToken() },
       redirect: "error",
+      signal: AbortSignal.timeout(ASK_MS),
     }).catch(() => {
-      throw new Ended("network", "This portal cannot be reached. Check your connection.");
+      throw new Ended("network", ENDINGS.network);
     });
     if (!response.ok) {
       const problem = await response.json().catch(() => ({}));
@@ -177,24 +211,32 @@ class Session {
     return this.capS - (performance.now() - this.startedAt) / 1000;
   }
 
-  get stillForMs() {
-    return performance.now() - this.lastFrameAt;
+  /** Whether it stands still before somebody's eyes: browsers tell of no frame while the page is hidden. */
+  get isStill() {
+    return !document.hidden && performance.now() - this.lastFrameAt > STALL_MS;
   }
 
-  /** Why the server says it is over, or null while it is open (or the server cannot be asked). */
+  /** The page is seen again; its next frame has yet to come. */
+  seenAgain() {
+    if (this.lastFrameAt) this.lastFrameAt = performance.now();
+  }
+
+  /** Why the server says it is over; null while it is open, undefined where the server cannot be asked. */
   async ending() {
     try {
-      const response = await fetch(this.url, { method: "HEAD", redirect: "error" });
+      const response = await fetch(this.url, { method: "HEAD", redirect: "error", signal: AbortSignal.timeout(ASK_MS) });
       this.shouldMove = response.headers.get("Better-Path") === "relay";
-      return response.status === 404 ? (response.headers.get("Session-End") ?? "lost") : null;
+      if (response.status === 404) return response.headers.get("Session-End") ?? "lost";
+      return response.ok ? null : undefined;
     } catch {
-      return null;
+      return undefined;
     }
   }
 
   close() {
     if (this.closed) return;
     this.closed = true;
+    this.hold?.stop();
     this.peer.close();
     this.video.srcObject = null;
     this.video.remove();
@@ -277,12 +319,13 @@ export class Player {
     this.buttons = Object.fromEntries(
       ["toggle", "extend", "grab", "pip", "full"].map((name) => [name, root.querySelector(`[data-player-${name}]`)]),
     );
-    this.iceServers = JSON.parse(root.dataset.iceServers || "[]");
+    this.servers = new Servers(JSON.parse(root.dataset.iceServers || "[]"), root.dataset.whep);
     // A screen on a wall has nobody to press a key; a battery is not emptied for it.
     this.goesOn = root.dataset.goesOn !== undefined && root.dataset.battery === "no";
     this.isSmall = root.dataset.small !== undefined;
     this.extendWords = this.buttons.extend.textContent;
     this.session = null;
+    this.next = null; // the session that is being opened to follow it
     this.run = null; // the AbortController of the present viewing
     this.state = "idle";
     const details = root.querySelector("[data-player-stats]");
@@ -298,6 +341,10 @@ export class Player {
   /** Watch. Comes back by itself from a lost picture, a few times; ends with the reason in words. */
   async start() {
     if (this.isOn) return;
+    if (!isPurposeSaid(() => this.start())) {
+      this.#announce("Choose first what you watch for.");
+      return;
+    }
     const run = new AbortController();
     this.run = run;
     clearInterval(this.snapshots);
@@ -313,16 +360,20 @@ export class Player {
       } catch (error) {
         if (run.signal.aborted) return;
         const ended = error instanceof Ended ? error : new Ended("lost", "This browser could not show the picture.");
+        const wasSeen = (this.session?.lastFrameAt ?? 0) > 0;
+        const wasRelayed = wasSeen && this.session.path === "relay";
         this.#drop(ended.reason);
-        if (performance.now() - began > 30_000) tries = 0;
+        if (wasSeen && performance.now() - began > 30_000) tries = 0;
+        if (tries === 0 && !wasRelayed) tries = 1;
         const again = ended.reason !== "cap" && ended.reason !== "closed" && !FINAL.has(ended.reason) && tries < RETRY_S.length;
         if (!again) {
           this.#finish(run, ended.message, ended.reason);
           return;
         }
-        const waitS = Math.max(RETRY_S[tries], ended.retryAfterS);
+        // Hundreds may have watched by it: they do not all come back in one moment.
+        const waitS = Math.max(RETRY_S[tries] || Math.random(), ended.retryAfterS);
         tries += 1;
-        this.#say("stalled", `${ended.message} Trying again in ${waitS} s.`);
+        this.#say("stalled", `${ended.message} ${waitS < 1 ? "Trying again…" : `Trying again in ${waitS} s.`}`);
         await pause(waitS, run.signal);
         if (run.signal.aborted) return;
       }
@@ -340,7 +391,7 @@ export class Player {
 
   /** Keep watching: tell the relay, or open the next session, by the relay, before this direct one ends. */
   async extend() {
-    if (!this.run || !this.session || this.next) return;
+    if (this.state !== "live" || this.next) return;
     if (this.session.path !== "relay") {
       await this.#moveToRelay("Live, for another while.");
       return;
@@ -353,34 +404,38 @@ export class Player {
     }
   }
 
-  /** Open a session by the relay, and change over at its first frame. */
+  /** Open a session by the relay, and change over at its first frame. `words` are for whoever asked for it; else "". */
   async #moveToRelay(words) {
-    const run = this.run;
-    this.buttons.extend.disabled = true;
-    this.buttons.extend.textContent = "Opening…";
+    const before = this.session;
     const next = this.#newSession("relay");
-    this.next = next;
+    this.#prepare(next);
     try {
       await next.open();
-      if (run.signal.aborted || !this.session) {
-        next.close();
-        return;
-      }
-      const before = this.session;
-      this.session = next;
-      next.video.hidden = false;
-      await this.#movePictureInPicture(before, next);
-      before.close();
-      this.#showPath();
-      if (words) this.#announce(words);
     } catch (error) {
       next.close();
-      if (!run.signal.aborted) this.#announce(`It could not be extended: ${error.message}`);
-    } finally {
-      this.next = null;
-      this.buttons.extend.disabled = false;
-      this.buttons.extend.textContent = this.extendWords;
+      before.cannotMove = true;
+      // Else the viewing ended meanwhile, and this session with it.
+      if (this.next === next) {
+        this.#prepare(null);
+        if (words) this.#announce(`It could not be extended: ${error.message}`);
+      }
+      return;
     }
+    if (this.next !== next) return;
+    this.#prepare(null);
+    this.session = next;
+    next.video.hidden = false;
+    await this.#movePictureInPicture(before, next);
+    before.close();
+    this.#showPath();
+    if (words) this.#announce(words);
+  }
+
+  /** What will follow the present session, null when nothing is being opened. */
+  #prepare(next) {
+    this.next = next;
+    this.buttons.extend.disabled = next !== null;
+    this.buttons.extend.textContent = next ? "Opening…" : this.extendWords;
   }
 
   /** Save what is shown now, whole and at full size, with Ring's watermark. */
@@ -411,7 +466,7 @@ export class Player {
   }
 
   #newSession(path = "") {
-    const session = new Session(this.root.dataset.whep, this.iceServers, Number(this.root.dataset.capS) || 30, path);
+    const session = new Session(this.root.dataset.whep, this.servers, Number(this.root.dataset.capS) || 30, path);
     this.stage.append(session.video);
     return session;
   }
@@ -439,18 +494,20 @@ export class Player {
       const leftS = session.leftS;
       this.#tick(leftS);
       if (leftS <= 0 && !this.next) throw this.#overtime(session);
-      if (session.stillForMs > STALL_MS && !document.hidden) {
+      if (session.isStill) {
         // Near its end, or when the server knows better, it did not stall: it ended.
         const reason = leftS < STALL_MS / 1000 ? "cap" : ((await session.ending()) ?? "stalled");
         if (reason === "cap") throw this.#overtime(session);
-        if (session === this.session) throw new Ended(reason, ENDINGS[reason] ?? "The picture stands still.");
+        // Pictures may have come while the server was asked.
+        const goesOn = reason === "stalled" && !session.isStill;
+        if (session === this.session && !goesOn) throw new Ended(reason, ENDINGS[reason] ?? "The picture stands still.");
       }
       if (performance.now() - checkedAt > CHECK_MS) {
         checkedAt = performance.now();
         const reason = await session.ending();
         if (reason && session === this.session && !run.signal.aborted) throw new Ended(reason, ENDINGS[reason] ?? ENDINGS.lost);
         // Others watch this camera by the relay: one session at the camera is enough.
-        if (session.shouldMove && session === this.session && !this.next) await this.#moveToRelay("");
+        if (session.shouldMove && !session.cannotMove && session === this.session && !this.next) this.#moveToRelay("");
       }
     }
   }
@@ -506,6 +563,7 @@ export class Player {
     this.session?.close();
     this.session = null;
     this.next?.close();
+    this.#prepare(null);
   }
 
   /** What was last seen is newer than the picture the page came with. It stays in this page only. */
@@ -571,7 +629,10 @@ export class Player {
     this.buttons.pip?.addEventListener("click", () => this.pictureInPicture());
     this.buttons.full.addEventListener("click", () => this.fullScreen());
     addEventListener("pagehide", () => this.stop());
-    document.addEventListener("visibilitychange", () => this.#endWhenUnseen());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.session?.seenAgain();
+      this.#endWhenUnseen();
+    });
     // The picture's own window is closed, and the tab is still in the background.
     this.stage.addEventListener("leavepictureinpicture", () => this.#endWhenUnseen(), { capture: true });
     document.addEventListener("keydown", (event) => this.#key(event));

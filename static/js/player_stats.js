@@ -42,6 +42,7 @@ export class Stats {
       bitrate: took > 0 ? `${Math.round(((video.bytesReceived - before.bytesReceived) * 8) / took)} kbit/s` : "",
       loss: sent > 0 ? `${((Math.max(0, video.packetsLost) / sent) * 100).toFixed(1)} %, ${video.freezeCount ?? 0} freezes` : "",
       delay: pair?.currentRoundTripTime === undefined ? "" : `${Math.round(pair.currentRoundTripTime * 1000)} ms there and back`,
+      hold: session.hold?.ms ? `${session.hold.ms} ms, so that lost packets come again in time` : "not at all",
       first: session.firstFrameMs ? `${(session.firstFrameMs / 1000).toFixed(1)} s after asking` : "",
       way: [session.path === "relay" ? "Relayed by the portal" : "Direct from Ring", local && `${WAYS[local.candidateType] ?? ""} (${local.protocol})`].filter(Boolean).join(", "),
       codec: codec?.mimeType?.replace("video/", "") ?? "",

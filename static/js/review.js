@@ -54,6 +54,7 @@ async function send(address, data) {
 function undoing(batch) {
   const data = new FormData();
   data.set("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value);
+  data.set("query", form.elements.query.value);
   data.set("batch", batch);
   return data;
 }
@@ -74,8 +75,9 @@ form?.addEventListener("submit", (event) => {
   send(form.action, data);
 });
 
-// What has just come nobody has reviewed.
-document.addEventListener("portal:event", () => {
+// What has just come nobody has reviewed; what the filters leave out, or is too old for the queue, is not counted.
+document.addEventListener("portal:matched", ({ detail }) => {
+  if (new Date(detail.occurred_at) < new Date(form?.dataset.reviewSince)) return;
   const count = document.querySelector("[data-review-count]");
   const known = Number(count?.textContent || 0);
   if (count && Number.isInteger(known)) sayWaiting(known < 99 ? String(known + 1) : "99+");

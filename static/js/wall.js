@@ -6,7 +6,8 @@
  * With "Follow events", a camera where something happens comes to the front and, while the wall runs, goes live in place
  * of the one that has been live longest.
  */
-import { playerOf } from "./player.js";
+import { FINAL, playerOf } from "./player.js";
+import { isPurposeSaid } from "./purpose.js";
 
 const APART_MS = 700;
 const TURN_MS = 2000;
@@ -15,8 +16,10 @@ const RUN_MS = 30 * 60_000;
 const MARK_MS = 30_000;
 // An event's picture takes a moment to come from Ring.
 const PICTURE_AFTER_MS = [4000, 12_000];
-// Not worth another turn before somebody does something about it.
-const OUT = new Set(["offline", "forbidden", "removed", "link_again", "not_set_up", "no_video", "rejected", "budget", "privacy_zones", "privacy", "unlinked", "not_granted", "blocked"]);
+// Nobody stands before a screen to start a camera again: it looks by itself, less often where only people can change it.
+const OUT_MS = 10 * 60_000;
+const PASSING = new Set(["offline", "blocked"]);
+const OUT_PASSING_MS = 60_000;
 const FOLLOW_KEY = "wall-follow";
 
 /** Named slots that all walls of this browser share, where it has locks (pages with TLS); else this wall's own. */
@@ -62,7 +65,7 @@ class Wall {
     this.words = this.button?.querySelector("[data-wall-words]");
     this.status = document.querySelector("[data-wall-status]");
     this.slots = new Slots(Number(root.dataset.wallMost) || 4);
-    this.tiles = [...root.querySelectorAll("[data-player]")].map((element) => new Tile(element));
+    this.tiles = [...root.querySelectorAll("[data-player]")].map((element) => new Tile(element, this.isScreen));
     this.isRunning = false;
     this.turn = Promise.resolve();
     root.addEventListener("player:state", (event) => this.heard(event));
@@ -72,7 +75,12 @@ class Wall {
     if (this.button) this.button.disabled = false;
     this.#follow();
     this.show();
-    if (this.isScreen) this.start();
+    // The pictures end with the page; the browser may show this very page again.
+    addEventListener("pagehide", () => this.stop(""));
+    if (!this.isScreen) return;
+    document.addEventListener("visibilitychange", () => this.comeBack());
+    addEventListener("pageshow", () => this.comeBack());
+    this.start();
   }
 
   get live() {
@@ -84,12 +92,21 @@ class Wall {
   }
 
   start() {
+    if (!isPurposeSaid(() => this.start())) {
+      this.status.textContent = "Choose first what you watch for.";
+      return;
+    }
     this.isRunning = true;
     this.touchedAt = performance.now();
     for (const tile of this.tiles) tile.rest();
     this.timer = setInterval(() => this.fill(), TURN_MS);
     this.fill();
     this.show();
+  }
+
+  /** A screen that slept is on again, and has nobody to press Start. */
+  comeBack() {
+    if (!document.hidden && !this.isRunning) this.start();
   }
 
   stop(words) {
@@ -203,8 +220,9 @@ class Wall {
 
 /** One camera on the wall. */
 class Tile {
-  constructor(element) {
+  constructor(element, isOnScreen) {
     this.player = playerOf(element);
+    this.isOnScreen = isOnScreen;
     this.item = element.closest("[data-wall-tile]");
     this.device = element.dataset.device;
     this.isOnLine = element.dataset.battery === "no";
@@ -216,7 +234,12 @@ class Tile {
   /** A new run of the wall: everybody has a turn again. */
   rest() {
     this.hadTurn = false;
-    this.isOut = false;
+    this.outUntil = 0;
+  }
+
+  /** Not worth another turn yet. */
+  get isOut() {
+    return performance.now() < this.outUntil;
   }
 
   get isWaiting() {
@@ -235,7 +258,9 @@ class Tile {
     this.release = null;
     this.liveAt = performance.now();
     // Who stops one picture wants it stopped.
-    if (reason === "closed" || OUT.has(reason)) this.isOut = true;
+    if (reason === "closed") this.outUntil = Infinity;
+    const pauseMs = PASSING.has(reason) ? OUT_PASSING_MS : OUT_MS;
+    if (FINAL.has(reason)) this.outUntil = this.isOnScreen ? performance.now() + pauseMs : Infinity;
   }
 
   /** Something happened here: say it, and fetch the picture of it when it has come. */

@@ -226,9 +226,9 @@ def listen_for_ring_addresses(page: Page, installed: Installation) -> list[str]:
     return seen
 
 
+def no_session_is_open(installed: Installation) -> bool:
+    return all(s["ended_ms"] is not None for s in installed.sandbox.control("GET", "/sessions"))
+
+
 def wait_until_no_session_is_open(installed: Installation) -> None:
-    wait_for(
-        lambda: all(s["ended_ms"] is not None for s in installed.sandbox.control("GET", "/sessions")),
-        timeout_s=5,
-        what="the end of every live session at Ring",
-    )
+    wait_for(lambda: no_session_is_open(installed), timeout_s=5, what="the end of every live session at Ring")

@@ -2,8 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+
+from django.utils import timezone
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
@@ -11,17 +14,48 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from events.tests.conftest import body_of
 from events.tests.test_server import post
 from tests.browser.test_journey import listen_for_complaints, sign_in, wait_until_no_session_is_open
-from tests.browser.test_people import create_account, open_page, share_in_the_ring_app
+from tests.browser.test_people import link_home, open_page
 from tests.support.installation import Installation
+from tests.support.portal_process import wait_for
 
 pytestmark = pytest.mark.browser
 
 ADA, OWNER = "ada.watches@customer.example", "owner@acme.example"
 LIVE = "[data-player][data-state=live]"
-HIDE = """() => {
-  Object.defineProperty(document, "hidden", { value: true, configurable: true });
+SET_HIDDEN = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
+
+
+# The other side's answers are not believed: as if a firewall swallowed them.
+UNREACHED = """const original = RTCPeerConnection.prototype.setRemoteDescription;
+RTCPeerConnection.prototype.setRemoteDescription = function (answer) {
+  const sdp = answer.sdp.replace(/a=ice-pwd:.*/g, "a=ice-pwd:" + "x".repeat(24));
+  return original.call(this, { type: answer.type, sdp });
+};"""
+
+
+# Frames come as the test wants them; the states of the player are written down.
+HOLD_FRAMES = """window.areFramesHeld = false;
+window.states = [];
+addEventListener("player:state", ({ detail }) => window.states.push(detail.state));
+const ask = HTMLVideoElement.prototype.requestVideoFrameCallback;
+HTMLVideoElement.prototype.requestVideoFrameCallback = function (tell) {
+  const told = (...frame) => (window.areFramesHeld ? ask.call(this, told) : tell(...frame));
+  return ask.call(this, told);
+};"""
+NEXT_FRAME = """() => {
+  window.areFramesHeld = false;
+  return new Promise((resolve) => document.querySelector("video").requestVideoFrameCallback(() => resolve()));
+}"""
+# A STUN server that does not answer.
+GATHER_LONG = """const set = RTCPeerConnection.prototype.setLocalDescription;
+Object.defineProperty(RTCPeerConnection.prototype, "iceGatheringState", { get: () => "gathering" });
+RTCPeerConnection.prototype.setLocalDescription = async function (...given) {
+  await set.apply(this, given);
+  window.gathering = (window.gathering ?? 0) + 1;
+};"""
 
 
 @dataclass(frozen=True)
@@ -55,11 +89,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(installed: Installation, chromium: Browser) -> World:
     ada = open_page(chromium)
-    share_in_the_ring_app(ada, installed, "ada")
-    ada.get_by_role("link", name="Create account").click()
-    create_account(ada, ADA)
-    ada.get_by_role("button", name="Link Ring account").click()
-    ada.get_by_role("link", name="Finish").click()
+    link_home(ada, installed, "ada", ADA)
     expect(ada.locator("[data-feed-state]").first).to_be_attached()
     ada.context.close()
     return World(installed)
@@ -74,6 +104,12 @@ def come_in(world: World, chromium: Browser, path: str, email: str = ADA) -> Pag
 
 def tile_of(page: Page, name: str) -> Locator:
     return page.locator("[data-wall-tile]").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def sessions_at_ring(world: World, device: str) -> int:
+    """How many Ring has opened so far for one of Ada's devices, by its key there."""
+    ledger = world.installed.sandbox.control("GET", "/sessions")
+    return sum(session["device"] == device for session in ledger)
 
 
 def set_wall_most(world: World, chromium: Browser, most: int) -> None:
@@ -102,6 +138,41 @@ def test_whoever_looks_at_a_camera_sees_who_else_watches_it(world: World, chromi
     ada.context.close()
 
 
+def test_the_team_says_what_it_watches_for_where_the_company_insists(world: World, chromium: Browser) -> None:
+    owner = come_in(world, chromium, "settings/live/", OWNER)
+    owner.get_by_label("The team must say what it watches for").check()
+    owner.get_by_role("button", name="Save").click()
+    expect(owner.get_by_text("It counts for whoever begins")).to_be_visible()
+
+    # The page of a camera begins by itself: here, as soon as it is said.
+    camera = world.device("Front Door")
+    owner.goto(world.url(f"live/{camera}/"))
+    expect(owner.locator("[data-player-words]")).to_have_text("Choose first what you watch for.")
+    expect(owner.get_by_label("Watching for")).to_be_focused()
+    owner.get_by_label("Watching for").select_option("The customer asked for help")
+    expect(owner.locator(LIVE)).to_be_visible()
+
+    # Said once for all of this tab.
+    owner.goto(world.url("live/"))
+    expect(owner.get_by_label("Watching for")).to_have_value("support")
+    owner.get_by_role("button", name="Start", exact=True).click()
+    expect(owner.locator(LIVE).first).to_be_visible()
+    owner.get_by_role("button", name="Stop all").click()
+
+    ada = come_in(world, chromium, f"live/{camera}/")
+    expect(ada.locator(LIVE)).to_be_visible()
+    ada.goto(world.url(f"devices/{camera}/viewings/"))
+    expect(ada.get_by_role("row").filter(has_text=OWNER).first).to_contain_text("The customer asked for help")
+    ada.context.close()
+
+    owner.goto(world.url("settings/live/"))
+    owner.get_by_label("The team must say what it watches for").uncheck()
+    owner.get_by_role("button", name="Save").click()
+    expect(owner.get_by_text("It counts for whoever begins")).to_be_visible()
+    owner.context.close()
+    wait_until_no_session_is_open(world.installed)
+
+
 def test_the_wall_lets_as_many_be_live_as_the_company_allows(world: World, chromium: Browser) -> None:
     set_wall_most(world, chromium, 2)
     page = come_in(world, chromium, "live/")
@@ -117,6 +188,29 @@ def test_the_wall_lets_as_many_be_live_as_the_company_allows(world: World, chrom
     wait_until_no_session_is_open(world.installed)
     assert complaints == []
     page.context.close()
+
+
+def test_a_camera_that_no_browser_can_play_has_one_turn_only(world: World, chromium: Browser) -> None:
+    live = {"account": "ada", "device": "Driveway"}
+    world.installed.sandbox.control("PATCH", "/live", {**live, "codec": "hevc"})
+    set_wall_most(world, chromium, 10)
+    page = open_page(chromium)
+    sign_in(page, world.installed, ADA)
+    page.clock.install()
+    page.goto(world.url("live/"))
+    page.get_by_role("button", name="Start", exact=True).click()
+    driveway = tile_of(page, "Driveway").locator("[data-player]")
+    expect(driveway.locator("[data-player-words]")).to_contain_text("cannot be played here")
+    at_ring = sessions_at_ring(world, "driveway")
+
+    page.clock.run_for(10_000)  # free places are given away every two seconds
+
+    expect(driveway).to_have_attribute("data-state", "ended")
+    assert sessions_at_ring(world, "driveway") == at_ring
+    page.get_by_role("button", name="Stop all").click()
+    wait_until_no_session_is_open(world.installed)
+    page.context.close()
+    world.installed.sandbox.control("PATCH", "/live", {**live, "codec": None})
 
 
 def test_a_camera_whose_picture_was_stopped_leaves_its_turn_to_another(
@@ -196,7 +290,7 @@ def test_a_page_nobody_sees_ends_its_picture(world: World, chromium: Browser, pa
     page.goto(world.url(f"live/{world.device('Front Door')}/"))
     expect(page.locator(LIVE)).to_be_visible()
 
-    page.evaluate(HIDE)
+    page.evaluate(SET_HIDDEN, True)
     page.clock.run_for(19_000)
     assert page.locator("[data-player]").get_attribute("data-state") != "ended"
     page.clock.run_for(2_000)
@@ -205,6 +299,95 @@ def test_a_page_nobody_sees_ends_its_picture(world: World, chromium: Browser, pa
     expect(page.locator("[data-player-words]")).to_contain_text("in the background")
     wait_until_no_session_is_open(world.installed)
     page.context.close()
+
+
+def test_a_picture_that_nobody_saw_for_a_moment_is_not_taken_for_one_that_stands_still(
+    world: World, chromium: Browser
+) -> None:
+    page = open_page(chromium)
+    sign_in(page, world.installed, ADA)
+    page.add_init_script(HOLD_FRAMES)
+    page.clock.install()
+    page.goto(world.url(f"live/{world.device('Driveway')}/"))
+    expect(page.locator(LIVE)).to_be_visible()
+    states = page.evaluate("window.states")
+
+    # Browsers tell of no frame while the page is hidden, and of the next one only a moment after it is seen again.
+    page.evaluate("window.areFramesHeld = true")
+    page.evaluate(SET_HIDDEN, True)
+    page.clock.run_for(10_000)
+    page.evaluate(SET_HIDDEN, False)
+    page.clock.run_for(1_000)
+    page.evaluate(NEXT_FRAME)
+
+    # It stood still, and goes on while the server is asked why.
+    def answer_late(route: Route) -> None:
+        page.evaluate(NEXT_FRAME)
+        route.continue_()
+
+    page.route(re.compile("/whep/"), answer_late)
+    page.evaluate("window.areFramesHeld = true")
+    with page.expect_response(re.compile("/whep/")):
+        page.clock.run_for(3_500)
+    page.clock.run_for(1_000)
+
+    assert page.evaluate("window.states") == states
+    page.unroute_all(behavior="wait")
+    page.context.close()
+    wait_until_no_session_is_open(world.installed)
+
+
+def test_what_is_stopped_before_it_was_asked_for_never_reaches_ring(world: World, chromium: Browser) -> None:
+    page = open_page(chromium)
+    sign_in(page, world.installed, ADA)
+    page.add_init_script(GATHER_LONG)
+    page.clock.install()
+    page.goto(world.url(f"devices/{world.device('Driveway')}/"))
+    page.clock.pause_at(timezone.now() + timedelta(hours=1))
+    before = sessions_at_ring(world, "driveway")
+
+    page.get_by_role("button", name="Watch live").click()
+    page.wait_for_function("window.gathering === 1")
+    page.get_by_role("button", name="Stop").click()
+    page.clock.run_for(1_500)
+    page.get_by_role("button", name="Watch again").click()
+    page.wait_for_function("window.gathering === 2")
+    page.clock.run_for(1_500)
+
+    expect(page.locator(LIVE)).to_be_visible()
+    assert sessions_at_ring(world, "driveway") == before + 1
+    page.context.close()
+    wait_until_no_session_is_open(world.installed)
+
+
+def test_a_page_that_goes_before_it_is_answered_leaves_no_session_at_ring(
+    world: World, chromium: Browser
+) -> None:
+    """Directly (the camera on line power) and through the relay (the one on battery)."""
+    context = open_page(chromium).context
+    cameras = {"driveway": "Driveway", "garden": "Garden"}
+    before = {key: sessions_at_ring(world, key) for key in cameras}
+    sign_in(context.pages[0], world.installed, ADA)
+    sandbox, portal = world.installed.sandbox, world.installed.portal
+    [(newest,)] = portal.sql("SELECT COALESCE(MAX(id), 0) FROM media_livesession")
+    for name in cameras.values():
+        fault = {"route": "whep", "kind": "slow", "delay_s": 4, "account": "ada", "device": name}
+        sandbox.control("POST", "/faults", fault)
+        context.new_page().goto(world.url(f"live/{world.device(name)}/"))
+    wait_for(lambda: not sandbox.control("GET", "/faults"), what="both questions at Ring")
+
+    for page in context.pages:
+        page.goto("about:blank")
+
+    still_open = "SELECT 1 FROM media_livesession WHERE id > ? AND ended_at IS NULL AND kind <> 'upstream'"
+    wait_for(lambda: not portal.sql(still_open, newest), timeout_s=3, what="the end of both here")
+    wait_for(
+        lambda: all(sessions_at_ring(world, key) > count for key, count in before.items()),
+        timeout_s=8,
+        what="the late sessions at Ring",
+    )
+    wait_until_no_session_is_open(world.installed)
+    context.close()
 
 
 def make_link(world: World, chromium: Browser, *cameras: str) -> str:
@@ -258,6 +441,34 @@ def test_a_link_that_was_cut_off_says_so(world: World, chromium: Browser) -> Non
 
     expect(screen.get_by_text("This link does not work any more.")).to_be_visible()
     screen.context.close()
+
+
+def test_a_screen_comes_back_after_it_slept_and_after_its_camera_was_away(
+    world: World, chromium: Browser
+) -> None:
+    link = make_link(world, chromium, "Driveway")
+    screen = open_page(chromium)
+    screen.clock.install()
+    screen.goto(link)
+    expect(screen.locator(LIVE)).to_have_count(1)
+
+    screen.evaluate(SET_HIDDEN, True)
+    screen.clock.run_for(21_000)
+    expect(screen.locator(LIVE)).to_have_count(0)
+    wait_until_no_session_is_open(world.installed)
+    screen.evaluate(SET_HIDDEN, False)
+    expect(screen.locator(LIVE)).to_have_count(1)
+
+    camera = {"account": "ada", "device": "Driveway"}
+    world.installed.sandbox.control("PATCH", "/devices", {**camera, "online": False})
+    # The page asks every five seconds.
+    expect(screen.locator("[data-player-words]")).to_have_text("The camera went offline.", timeout=15_000)
+    world.installed.sandbox.control("PATCH", "/devices", {**camera, "online": True})
+    screen.clock.run_for(65_000)
+    expect(screen.locator(LIVE)).to_have_count(1)
+
+    screen.context.close()
+    wait_until_no_session_is_open(world.installed)
 
 
 def refuse_with(page: Page, status: int, reason: str) -> list[str]:
@@ -317,14 +528,7 @@ def test_where_no_video_gets_through_pictures_come_instead_and_say_so(
 ) -> None:
     page = open_page(chromium)
     sign_in(page, world.installed, ADA)
-    # The other side's answers are not believed: as if a firewall swallowed them.
-    page.add_init_script(
-        """const original = RTCPeerConnection.prototype.setRemoteDescription;
-        RTCPeerConnection.prototype.setRemoteDescription = function (answer) {
-          const sdp = answer.sdp.replace(/a=ice-pwd:.*/g, "a=ice-pwd:" + "x".repeat(24));
-          return original.call(this, { type: answer.type, sdp });
-        };"""
-    )
+    page.add_init_script(UNREACHED)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.clock.install()
@@ -345,6 +549,29 @@ def test_where_no_video_gets_through_pictures_come_instead_and_say_so(
         page.clock.run_for(10_500)
     assert len([url for url in asked if "/picture" in url]) > shown
     wait_until_no_session_is_open(world.installed)
+    page.context.close()
+
+
+def test_what_ends_before_its_first_picture_is_told_in_its_own_words(world: World, chromium: Browser) -> None:
+    page = open_page(chromium)
+    sign_in(page, world.installed, ADA)
+    page.add_init_script(UNREACHED)
+    page.clock.install()
+    with page.expect_response(re.compile("/whep")):
+        page.goto(world.url(f"live/{world.device('Driveway')}/"))
+    camera = {"account": "ada", "device": "Driveway"}
+    world.installed.sandbox.control("PATCH", "/devices", {**camera, "online": False})
+    still_open = (
+        "SELECT 1 FROM media_livesession s JOIN devices_device d ON d.id = s.device_id "
+        "WHERE d.name = 'Driveway' AND s.ended_at IS NULL"
+    )
+    wait_for(lambda: not world.installed.portal.sql(still_open), what="the end of the session here")
+
+    page.clock.run_for(13_000)
+
+    expect(page.locator("[data-player-words]")).to_have_text("The camera went offline.")
+    expect(page.locator("[data-player]")).to_have_attribute("data-state", "ended")
+    world.installed.sandbox.control("PATCH", "/devices", {**camera, "online": True})
     page.context.close()
 
 

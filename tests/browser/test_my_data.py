@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_journey import HAS_PICTURE, listen_for_complaints, wait_until_no_session_is_open
-from tests.browser.test_people import create_account, open_page, share_in_the_ring_app
+from tests.browser.test_people import link_home, open_page
 from tests.support.installation import PASSWORD, Installation
 from tests.support.mailbox import link_in_mail, mails_to
 
@@ -25,11 +25,7 @@ def test_customer_takes_everything_out_and_deletes_it(
 ) -> None:
     page = open_page(chromium)
     complaints = listen_for_complaints(page, installed.portal.url)
-    share_in_the_ring_app(page, installed, "ada")
-    page.get_by_role("link", name="Create account").click()
-    create_account(page, ADDRESS)
-    page.get_by_role("button", name="Link Ring account").click()
-    page.get_by_role("link", name="Finish").click()
+    link_home(page, installed, "ada", ADDRESS)
 
     # Take it out: the page says by itself when the archive is there.
     page.get_by_role("link", name="Settings", exact=True).first.click()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_people import create_account, open_page, share_in_the_ring_app
+from tests.browser.test_people import link_home, open_page
 from tests.support.installation import Installation
 from tests.support.push_service import PushService, push_service
 
@@ -70,11 +70,7 @@ def test_a_browser_is_told_of_a_press_and_gets_peace_when_it_asks(
     mine = service.browser("mine")
     page.context.add_init_script(f"({SUBSCRIBE})({json.dumps(mine.subscription)})")
     page.context.grant_permissions(["notifications"])
-    share_in_the_ring_app(page, installed, "ada")
-    page.get_by_role("link", name="Create account").click()
-    create_account(page, "ada.notified@customer.example")
-    page.get_by_role("button", name="Link Ring account").click()
-    page.get_by_role("link", name="Finish").click()
+    link_home(page, installed, "ada", "ada.notified@customer.example")
 
     page.goto(f"{installed.portal.url}/t/acme/settings/notifications/")
     page.get_by_role("button", name="Turn on for this browser").click()
@@ -98,6 +94,9 @@ def test_a_browser_is_told_of_a_press_and_gets_peace_when_it_asks(
     expect(page.locator("[data-feed-state=live]")).to_be_visible()
     sandbox = page.context.new_page()
     sandbox.goto(f"{installed.sandbox.url}/home/ada")
+    # The one who comes is told of, and then rings: no pause holds that back.
+    sandbox.get_by_test_id("motion-human-front-door").click(no_wait_after=True)
+    page.wait_for_function(f"async () => (await ({SHOWN})()).includes('Person seen')")
     sandbox.get_by_test_id("press-front-door").click(no_wait_after=True)
     page.wait_for_function(f"async () => (await ({SHOWN})()).includes('Someone at the front door')")
     page.goto(f"{installed.portal.url}/t/acme/settings/notifications/")

@@ -9,25 +9,26 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.test_journey import HAS_PICTURE, sign_in, wait_until_no_session_is_open
 from tests.browser.test_people import open_page
-from tests.support.installation import Installation, Person, wait_until_linked
+from tests.support.installation import Installation, ada_shares
 from tests.support.lossy_path import LossyPath
 from tests.support.picture_clock import clock_s, runs_forward
 from tests.support.portal_process import wait_for
 
 pytestmark = pytest.mark.browser
 
-ADA = "ada@customer.example"
+ADA, OWNER = "ada@customer.example", "owner@acme.example"
 SPLICES = 2
 
-# Keeps for the test to look at: the page's own connections, the moment of every picture shown (RTP clock, 1/90,000 s), and
-# once a second the part of the picture where the camera writes the time.
+# Keeps for the test to look at: the page's own connections, the moment of every picture shown (by the RTP clock, 1/90,000 s,
+# and when it was before somebody's eyes), and once a second the part of the picture where the camera writes the time.
 WATCH_THE_PAGE = """
 window.peers = [];
 window.moments = [];
+window.shownAt = [];
 window.clocks = [];
 const Native = window.RTCPeerConnection;
 window.RTCPeerConnection = class extends Native {
@@ -41,6 +42,7 @@ HTMLMediaElement.prototype.play = function () {
   let keptAt = 0;
   const note = (now, picture) => {
     window.moments.push(picture.rtpTimestamp);
+    if (!this.hidden) window.shownAt.push(now);
     if (now - keptAt > 1000) {
       keptAt = now;
       const part = document.createElement("canvas");
@@ -54,6 +56,9 @@ HTMLMediaElement.prototype.play = function () {
   return play.call(this);
 };
 """
+LONGEST_GAP_MS = (
+    "() => Math.max(...window.shownAt.slice(1).map((moment, index) => moment - window.shownAt[index]))"
+)
 STATISTICS = """async () => {
   const found = [];
   for (const peer of window.peers) {
@@ -101,15 +106,14 @@ RUSH = """async ({ endpoint, count }) => {
 @pytest.fixture(scope="module")
 def camera(installed: Installation) -> str:
     """The id of a camera on battery, which is relayed from the first viewer on."""
-    token = installed.api_token("acme")
-    link = installed.sandbox.control("POST", "/link", {"client_id": "acme-client", "account": "ada"})
-    ada = Person(installed.portal.url)
-    ada.submit(ada.sign_up(link["redirect_url"], ADA), action="/link/")
-    wait_until_linked(installed, token)
-    [found] = wait_for(
-        lambda: [d for d in installed.api(token, "devices") if d["attributes"]["name"] == "Garden"],
-        what="the camera",
-    )
+    return ada_shares(installed)[1]
+
+
+@pytest.fixture(scope="module")
+def line_camera(installed: Installation, camera: str) -> str:
+    """The id of a camera on line power, whose only viewer watches it directly."""
+    devices = installed.api(installed.api_token("acme"), "devices")
+    [found] = [device for device in devices if device["attributes"]["name"] == "Driveway"]
     return str(found["id"])
 
 
@@ -153,7 +157,7 @@ def statistics(page: Page) -> dict[str, Any]:
 def test_two_people_see_one_camera_over_changes_of_session_without_a_cut(
     installed: Installation, chromium: Browser, camera: str
 ) -> None:
-    pages = [watch(installed, chromium, camera, email) for email in (ADA, "owner@acme.example")]
+    pages = [watch(installed, chromium, camera, email) for email in (ADA, OWNER)]
     assert len(open_sessions(installed)) == 1, "two people, one session at Ring"
     before = len(installed.sandbox.control("GET", "/sessions"))
     at_first = [statistics(page) for page in pages]
@@ -195,7 +199,7 @@ def test_twelve_players_of_one_page_that_join_at_once_all_get_a_picture(
     installed: Installation, chromium: Browser, camera: str
 ) -> None:
     page = open_page(chromium)
-    sign_in(page, installed, "owner@acme.example")
+    sign_in(page, installed, OWNER)
     page.goto(f"{installed.portal.url}/t/acme/devices/{camera}/")
     endpoint = f"{installed.portal.url}/t/acme/live/{camera}/whep?path=relay"
     assert page.evaluate(RUSH, {"endpoint": endpoint, "count": 12}) == 12
@@ -203,6 +207,69 @@ def test_twelve_players_of_one_page_that_join_at_once_all_get_a_picture(
     page.evaluate("window.leave()")
     wait_until_no_session_is_open(installed)
     page.context.close()
+
+
+def assert_never_missing(page: Page) -> None:
+    """Not for a second, and it goes on."""
+    page.wait_for_function(
+        "(count) => window.shownAt.length > count + 10", arg=page.evaluate("window.shownAt.length")
+    )
+    assert page.evaluate(LONGEST_GAP_MS) < 1000
+
+
+def test_the_picture_is_never_missing_while_its_way_changes(
+    installed: Installation, chromium: Browser, line_camera: str
+) -> None:
+    page = watch(installed, chromium, line_camera, ADA)
+    expect(page.locator("[data-player-path]")).to_have_text("Direct from Ring")
+    page.keyboard.press("e")
+    expect(page.locator("[data-player-words]")).to_have_text("Live, for another while.")
+    expect(page.locator("[data-player-path]")).to_have_text("Through the relay")
+    assert_never_missing(page)
+    wait_for(lambda: len(open_sessions(installed)) == 1, timeout_s=5, what="the end of the direct session")
+    page.context.close()
+    wait_until_no_session_is_open(installed)
+
+    # And by itself, when somebody else comes: the page asks every five seconds.
+    first = watch(installed, chromium, line_camera, ADA)
+    expect(first.locator("[data-player-path]")).to_have_text("Direct from Ring")
+    second = watch(installed, chromium, line_camera, OWNER)
+    expect(second.locator("[data-player-path]")).to_have_text("Through the relay")
+    expect(first.locator("[data-player-path]")).to_have_text("Through the relay", timeout=10_000)
+    assert_never_missing(first)
+    expect(first.locator("[data-player-words]")).to_have_text("")
+    wait_for(lambda: len(open_sessions(installed)) == 1, timeout_s=5, what="the end of the direct session")
+
+
+def test_a_browser_that_does_not_reach_the_relay_watches_on_directly(
+    installed: Installation, chromium: Browser, line_camera: str
+) -> None:
+    page = watch(installed, chromium, line_camera, ADA)
+    asked: list[Route] = []
+    to_relay = re.compile("path=relay")
+    page.route(to_relay, lambda route: asked.append(route))
+    with page.expect_request(to_relay):
+        watch(installed, chromium, line_camera, OWNER)
+    left = page.locator("[data-player-left]")
+    expect(left).not_to_have_text(left.inner_text())  # the countdown goes on meanwhile
+
+    refusal = '{"reason": "unavailable", "detail": "Not now."}'
+    asked[0].fulfill(status=503, content_type="application/problem+json", body=refusal)
+    for _ in range(2):
+        page.wait_for_event("response", lambda response: response.request.method == "HEAD")
+    assert len(asked) == 1, "it is not tried again by itself"
+    expect(page.locator("[data-player-words]")).to_have_text("")
+    expect(page.locator("[data-player-path]")).to_have_text("Direct from Ring")
+
+    # What was asked for before Stop, and is not answered yet, stands in nobody's way afterwards.
+    with page.expect_request(to_relay):
+        page.keyboard.press("e")
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Watch again").click()
+    expect(page.locator("[data-player-path]")).to_have_text("Through the relay")
+    page.keyboard.press("e")
+    expect(page.locator("[data-player-words]")).to_have_text("Live, for another while.")
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_two_percent_of_loss_is_repaired_and_no_picture_is_missing(
@@ -218,7 +285,7 @@ def test_two_percent_of_loss_is_repaired_and_no_picture_is_missing(
         page = open_page(chromium)
         page.add_init_script(WATCH_THE_PAGE)
         page.route(re.compile(r"/whep(\?|$)"), through)
-        sign_in(page, installed, "owner@acme.example")
+        sign_in(page, installed, OWNER)
         page.goto(f"{installed.portal.url}/t/acme/devices/{camera}/")
         page.get_by_role("button", name="Watch live").first.click()
         page.wait_for_function(HAS_PICTURE)
@@ -231,3 +298,8 @@ def test_two_percent_of_loss_is_repaired_and_no_picture_is_missing(
         assert said["retransmittedPacketsReceived"] > 0 and said["framesDecoded"] > before["framesDecoded"]
         # A picture that stays away makes a browser ask for a keyframe: it never had to.
         assert said["pliCount"] == before["pliCount"], said
+        # And it is held back since, so that what is lost next comes again in time.
+        page.get_by_text("Connection", exact=True).first.click()
+        expect(page.locator("[data-stat=hold]").first).to_have_text(
+            re.compile(r"^[247]\d0 ms, so that lost packets come again in time$")
+        )

@@ -121,3 +121,17 @@ def test_the_queue_is_walked_without_scripts(installed: Installation, chromium: 
     page.get_by_role("link", name=re.compile(r"\d+ events?$")).last.click()
     assert "day=" in page.url
     expect(page.locator("[data-event]")).to_have_count(waiting)
+
+
+def test_events_are_selected_and_reviewed_on_a_phone(installed: Installation, chromium: Browser) -> None:
+    happen(installed, "motion_detected", "button_press")
+    page = open_list(installed, chromium)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{installed.portal.url}/t/acme/events/")
+    row = page.locator("[data-event]").first
+
+    row.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Selected reviewed").click()
+
+    expect(row.get_by_role("button")).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -111,6 +111,13 @@ def test_the_clock_can_run_faster_and_be_set_apart(sandbox: SandboxProcess, part
     assert 0 <= sandbox.control("GET", "/state")["now_ms"] - first < 10_000
 
 
+def test_a_clock_that_was_moved_is_told_as_far_ahead_as_it_was_moved(
+    sandbox: SandboxProcess, partner: Partner
+) -> None:
+    sandbox.control("POST", "/clock", {"advance_s": 3600})
+    assert {sandbox.control("GET", "/state")["clock_offset_ms"] for _ in range(200)} == {3_600_000}
+
+
 @pytest.mark.parametrize(("order", "first"), [("link_first", "app"), ("devices_first", "device")])
 def test_a_removal_is_told_in_either_order_as_often_as_one_likes(
     sandbox: SandboxProcess, partner: Partner, order: str, first: str

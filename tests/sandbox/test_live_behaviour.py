@@ -232,3 +232,31 @@ async def test_an_order_that_makes_no_sense_is_refused_and_changes_nothing(sandb
     assert refused.status_code == 400
     assert words in refused.text
     assert all(entry["loss_percent"] == 0 for entry in sandbox.control("GET", "/live"))
+
+
+async def test_the_ledger_names_who_never_came_and_who_went_without_a_word(sandbox, home, viewer):
+    silent, absent = viewer(), viewer()
+    await silent.watch(sandbox, *home)
+    await until(lambda: silent.packets.total() > 20, "a picture")
+    await absent.open(sandbox, *home)
+    assert [entry["leak"] for entry in open_sessions(sandbox)] == ["", ""]
+
+    # As when its machine loses power: nothing is said any more, by anybody.
+    connection: Any = silent.peer.getReceivers()[0].transport.transport._connection
+    for protocol in connection._protocols:
+        protocol.transport.abort()
+
+    def leaks() -> dict[str, str]:
+        return {entry["id"]: entry["leak"] for entry in open_sessions(sandbox)}
+
+    def name(one: Watching) -> str:
+        return str(one.answer.headers["Location"].rsplit("/", 1)[1])
+
+    await until(lambda: leaks() == {name(silent): "peer gone", name(absent): "never connected"}, "both leaks")
+    for one in (silent, absent):
+        token = {"Authorization": f"Bearer {home[0]}"}
+        ended = await asyncio.to_thread(
+            requests.delete, one.answer.headers["Location"], headers=token, timeout=10
+        )
+        assert ended.status_code == 204
+    assert leaks() == {}

@@ -112,3 +112,37 @@ def test_a_wrong_address_or_form_gets_a_page_that_says_so(sandbox: SandboxProces
         assert "There is no such page" in page(sandbox, path, 404)
     wrong = requests.post(f"{sandbox.url}/home/ada/event", data={"device": "garden"}, timeout=10)
     assert (wrong.status_code, "There is no such event" in wrong.text) == (400, True)
+
+
+def test_a_camera_is_told_how_to_behave_live_and_set_back(sandbox: SandboxProcess) -> None:
+    camera = {"account": "ada", "device": "driveway", "do": "set"}
+    address = f"{sandbox.url}/developer/live"
+
+    def behaviour() -> dict[str, object]:
+        found = sandbox.control("GET", "/live")
+        return next(row for row in found if (row["account"], row["device"]) == ("ada", "driveway"))
+
+    fields = {
+        "cap_s": "12",
+        "stall_after_s": "3.5",
+        "loss_percent": "2",
+        "profile": "64001f",
+        "audio": "true",
+    }
+    answer = requests.post(address, data={**camera, **fields}, allow_redirects=False, timeout=10)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/developer/live")
+    assert behaviour() == {
+        "account": "ada", "device": "driveway", "cap_s": 12.0, "stall_after_s": 3.5, "loss_percent": 2.0,
+        "loss_seed": 0, "profile": "64001f", "codec": "h264", "audio": True,
+    }  # fmt: skip
+    shown = page(sandbox, "/developer/live")
+    assert 'value="12"' in shown and 'value="3.5"' in shown and "Hallway Chime" not in shown
+
+    for wrong in ({"cap_s": "soon"}, {"loss_percent": "101"}, {"codec": "vp8"}, {"device": "hallway-chime"}):
+        refused = requests.post(address, data={**camera, **wrong}, timeout=10)
+        assert refused.status_code == 400, wrong
+    assert behaviour()["cap_s"] == 12.0
+
+    requests.post(address, data={**camera, **fields, "do": "reset"}, timeout=10)
+    assert behaviour()["cap_s"] is None and behaviour()["audio"] is False
+    assert 'value="12"' not in page(sandbox, "/developer/live")

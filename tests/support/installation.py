@@ -42,28 +42,26 @@ class Installation:
 
 
 @contextmanager
-def installation(folder: Path, *, time_scale: float = 0.05) -> Iterator[Installation]:
+def installation(
+    folder: Path, *, time_scale: float = 0.05, env: dict[str, str] | None = None
+) -> Iterator[Installation]:
+    """`env` adds to the environment of the portal's processes."""
     port = free_port()
     portal_url = f"http://127.0.0.1:{port}"
     apps = [app_for(slug, portal_url) for slug in TENANTS]
     with (
         SandboxProcess(apps=apps, portal_url=portal_url, time_scale=time_scale) as sandbox,
-        PortalProcess(folder, ring_url=sandbox.url, port=port) as portal,
+        PortalProcess(folder, ring_url=sandbox.url, port=port, env=env) as portal,
     ):
-        for slug, app in zip(TENANTS, apps, strict=True):
-            ring = {"RING_CLIENT_SECRET": app["client_secret"], "RING_SIGNING_KEY": app["signing_key"]}
-            portal.manage(
-                "create_tenant", slug, "--name", app["name"], "--client-id", app["client_id"], env=ring
-            )
-            portal.manage(
-                "add_member",
-                slug,
-                f"owner@{slug}.example",
-                "--role",
-                "owner",
-                env={"MEMBER_PASSWORD": PASSWORD},
-            )
+        portal.manage_in_turn(*(command for app in apps for command in _tenant_commands(app)))
         yield Installation(portal, sandbox)
+
+
+def _tenant_commands(app: dict[str, str]) -> Iterator[tuple[list[str], dict[str, str]]]:
+    slug = app["client_id"].removesuffix("-client")
+    ring = {"RING_CLIENT_SECRET": app["client_secret"], "RING_SIGNING_KEY": app["signing_key"]}
+    yield ["create_tenant", slug, "--name", app["name"], "--client-id", app["client_id"]], ring
+    yield ["add_member", slug, f"owner@{slug}.example", "--role", "owner"], {"MEMBER_PASSWORD": PASSWORD}
 
 
 class Person(requests.Session):
@@ -96,6 +94,18 @@ class Person(requests.Session):
             )
         raise AssertionError(f"No form for {action!r} on {page.url}")
 
+    def sign_in(self, email: str) -> requests.Response:
+        """With the password of this file; return home."""
+        page = self.get(urljoin(self.base_url, "/accounts/login/"), timeout=30)
+        home = self.submit(page, action="/accounts/login/", login=email, password=PASSWORD)
+        assert "/accounts/" not in home.url, f"Signing in led to {home.url}"
+        return home
+
+    def as_script(self) -> dict[str, str]:
+        """The headers of a request that a page's script makes."""
+        cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.cookies)
+        return {"Cookie": cookies, "X-CSRFToken": self.cookies["csrftoken"], "Referer": self.base_url}
+
     def sign_up(self, link_url: str, email: str) -> requests.Response:
         """Arrive from Ring, create an account; return the confirmation page."""
         welcome = self.get(link_url, timeout=30)
@@ -116,6 +126,25 @@ def wait_until_linked(installed: Installation, token: str, *, timeout_s: float =
         return next((row for row in accounts if row["attributes"]["state"] == "linked"), None)
 
     return wait_for(linked, timeout_s=timeout_s, what="the link")
+
+
+def ada_shares(installed: Installation, camera: str = "Garden") -> tuple[str, str]:
+    """Ada signs up (ada@customer.example) and links her home to `acme`: an API token of acme, and her camera's id."""
+    token = installed.api_token("acme")
+    link = installed.sandbox.control("POST", "/link", {"client_id": "acme-client", "account": "ada"})
+    ada = Person(installed.portal.url)
+    ada.submit(ada.sign_up(link["redirect_url"], "ada@customer.example"), action="/link/")
+    wait_until_linked(installed, token)
+    [found] = wait_for(
+        lambda: [d for d in installed.api(token, "devices") if d["attributes"]["name"] == camera],
+        what="the camera",
+    )
+    return token, str(found["id"])
+
+
+def open_at_ring(installed: Installation) -> int:
+    """How many live sessions Ring's ledger says are open."""
+    return sum(session["ended_ms"] is None for session in installed.sandbox.control("GET", "/sessions"))
 
 
 def dump(value: Any) -> str:

@@ -1,6 +1,7 @@
 """
-A UDP path between a viewer and the relay that loses packets: a forwarder in user space, because no kernel module
-(`tc netem`) is to be had everywhere the tests run. Both ends are told its addresses instead of each other's.
+A UDP path between a viewer and the relay that loses packets, and may get another port on the way: a forwarder in user
+space, because no kernel module (`tc netem`) is to be had everywhere the tests run. Both ends are told its addresses
+instead of each other's.
 """
 
 import random
@@ -37,6 +38,7 @@ class LossyPath:
         self._viewer: tuple[str, int] | None = None
         self._relay: tuple[str, int] | None = None
         self._is_over = False
+        self._rebound: socket.socket | None = None
         self._running = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -48,6 +50,10 @@ class LossyPath:
         self._running.join()
         self._viewer_side.close()
         self._relay_side.close()
+
+    def rebind(self) -> None:
+        """Be another port towards the relay from now on, as a NAT that forgot; the old one is closed."""
+        self._rebound = _socket()
 
     def offer(self, sdp: str) -> str:
         """The viewer's offer as the relay shall see it."""
@@ -74,6 +80,11 @@ class LossyPath:
             for end in (self._viewer_side, self._relay_side):
                 waiting.register(end, selectors.EVENT_READ)
             while not self._is_over:
+                if self._rebound is not None:
+                    waiting.unregister(self._relay_side)
+                    self._relay_side.close()
+                    self._relay_side, self._rebound = self._rebound, None
+                    waiting.register(self._relay_side, selectors.EVENT_READ)
                 for key, _ in waiting.select(0.1):
                     self._forward(is_to_viewer=key.fileobj is self._relay_side)
 

@@ -1,5 +1,6 @@
 """The portal as its users run it: real processes on real sockets, that can be killed and started again."""
 
+import json
 import os
 import secrets
 import signal
@@ -35,7 +36,7 @@ def free_port() -> int:
 
 
 def wait_for[T](
-    condition: Callable[[], T | None], *, timeout_s: float = 20.0, what: str = "the condition"
+    condition: Callable[[], T | None], *, timeout_s: float = 60.0, what: str = "the condition"
 ) -> T:
     """Return the condition's first true value. Raises AssertionError when none came in time."""
     deadline = time.monotonic() + timeout_s
@@ -131,6 +132,18 @@ class PortalProcess:
         )
         return done.stdout
 
+    def manage_in_turn(self, *commands: tuple[list[str], dict[str, str]]) -> None:
+        """Run management commands, each with its additions to the environment. Raises CalledProcessError when one fails."""
+        subprocess.run(
+            [sys.executable, "-m", "tests.support.manage_in_turn"],
+            cwd=ROOT,
+            env=self.env,
+            check=True,
+            capture_output=True,
+            text=True,
+            input=json.dumps([{"arguments": arguments, "env": env} for arguments, env in commands]),
+        )
+
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """One statement straight to the database, `?` for each parameter; the rows it gives."""
         url = self.env["DATABASE_URL"]
@@ -143,7 +156,7 @@ class PortalProcess:
             return file.execute(statement, parameters).fetchall()
 
     def start(self, name: str) -> None:
-        """Start `web` (and wait until it answers) or a worker."""
+        """Start `web` (and wait until it answers), a relay node (`relay`, `relay 2`, …) or a worker."""
         if name == "web":
             command = [
                 "-m",
@@ -157,7 +170,7 @@ class PortalProcess:
                 "portal.asgi:application",
             ]
         else:
-            command = ["manage.py", "worker"]
+            command = ["manage.py", "relay" if name.startswith("relay") else "worker"]
         with self.log.open("ab") as log:
             self.children[name] = subprocess.Popen(
                 [sys.executable, *command],

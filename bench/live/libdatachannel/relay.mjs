@@ -39,7 +39,11 @@ async function openUpstream() {
       if (!viewer.isOpen) continue;
       packet[1] = mark | viewer.payloadType;
       packet.writeUInt32BE(viewer.ssrc, 8);
-      viewer.track.sendMessageBinary(packet);
+      try {
+        viewer.track.sendMessageBinary(packet);
+      } catch {
+        viewer.isOpen = false; // it left between two packets
+      }
     }
   });
   return { sdp: await gathered(upstream) };
@@ -56,6 +60,9 @@ async function join(offer) {
   viewer.track.onOpen(() => {
     viewer.isOpen = true;
     incoming.requestKeyframe();
+  });
+  viewer.track.onClosed(() => {
+    viewer.isOpen = false;
   });
   viewers.push(viewer);
   peer.setRemoteDescription(offer, "offer");

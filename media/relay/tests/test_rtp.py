@@ -16,9 +16,16 @@ from media.relay import rtp
     timestamp=st.integers(0, 1 << 48),
     ssrc=st.integers(0, (1 << 32) - 1),
     payload=st.binary(max_size=200),
+    padding_bytes=st.integers(0, rtp.MAX_PADDING_BYTES),
 )
 def test_a_built_packet_is_read_the_same_by_us_and_by_aiortc(
-    payload_type: int, marker: bool, sequence: int, timestamp: int, ssrc: int, payload: bytes
+    payload_type: int,
+    marker: bool,
+    sequence: int,
+    timestamp: int,
+    ssrc: int,
+    payload: bytes,
+    padding_bytes: int,
 ) -> None:
     data = rtp.build(
         payload_type=payload_type,
@@ -27,7 +34,9 @@ def test_a_built_packet_is_read_the_same_by_us_and_by_aiortc(
         timestamp=timestamp,
         ssrc=ssrc,
         payload=payload,
+        padding_bytes=padding_bytes,
     )
+    assert len(data) == rtp.HEADER_BYTES + len(payload) + padding_bytes
     ours, theirs = rtp.parse(data), RtpPacket.parse(data)
     assert ours == (payload_type, marker, sequence & 0xFFFF, timestamp & 0xFFFFFFFF, ssrc, payload)
     assert (theirs.sequence_number, theirs.timestamp, theirs.ssrc, theirs.payload) == (
@@ -36,6 +45,16 @@ def test_a_built_packet_is_read_the_same_by_us_and_by_aiortc(
         ours.ssrc,
         payload,
     )
+
+
+@given(st.lists(st.integers(1, 1400), min_size=1, max_size=40))
+def test_packets_nearly_as_long_as_the_longest_become_as_long_and_lose_nothing(sizes: list[int]) -> None:
+    packets = [rtp.Packet(n, 9, False, bytes([n]) * size) for n, size in enumerate(sizes)]
+    evened = rtp.even_out(packets)
+    assert [packet._replace(padding_bytes=0) for packet in evened] == packets
+    for packet in evened:
+        lacked = max(sizes) - len(packet.payload)
+        assert packet.padding_bytes == (lacked if lacked <= rtp.MAX_PADDING_BYTES else 0)
 
 
 @given(st.binary(max_size=80))

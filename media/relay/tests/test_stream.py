@@ -4,10 +4,11 @@ import random
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from media.relay.loss import MAX_MISSING, MAX_TRIES, RETRY_S, Missing
+from media.relay.loss import MAX_MISSING, MAX_RETRY_S, MAX_TRIES, MIN_RETRY_S, RETRY_S, Missing
 from media.relay.rtp import Packet
 from media.relay.stream import HISTORY, MAX_GROUP, Frame, Source, Stream
 
@@ -98,6 +99,36 @@ def test_a_lost_packet_leaves_a_hole_and_its_repair_fills_it() -> None:
     assert [packet.sequence for packet in kept.repairs] == [4]
     repaired = kept.stream.packet(4)
     assert repaired is not None and repaired.timestamp == STEP
+
+
+def test_a_number_that_a_late_packet_has_is_not_given_to_the_next_session() -> None:
+    """It went out under that number already: the same again would be a second text under one key."""
+    kept = Kept()
+    camera = Camera(kept)
+    camera.send(camera.frame(), now=0)
+    hurt = camera.frame()
+    camera.send(hurt[:2], now=0.05)
+    camera.send(camera.frame()[:1], now=0.1)
+    camera.send(hurt[2:], now=0.11)
+    following = Camera(kept, sequence=100, timestamp=0)
+    following.send(following.frame(), now=0.15)
+    numbers = [packet.sequence for packet in kept.packets] + [packet.sequence for packet in kept.repairs]
+    assert sorted(numbers) == list(range(9))
+
+
+def test_what_a_session_sent_before_its_first_keyframe_fills_no_hole_of_the_one_before() -> None:
+    kept = Kept()
+    camera = Camera(kept)
+    camera.send(camera.frame(), now=0)
+    hurt = camera.frame()
+    camera.send([hurt[0], hurt[2]], now=0.05)
+    following = Camera(kept, sequence=100, timestamp=0)
+    following.count = following.group - 1
+    early = following.frame()
+    following.send(following.frame(), now=0.1)
+    following.send(early, now=0.11)
+    assert kept.stream.source is following.source
+    assert kept.repairs == [] and kept.stream.packet(4) is None
 
 
 def test_a_hurt_keyframe_is_nothing_to_join_at_until_it_is_repaired() -> None:
@@ -217,6 +248,34 @@ def test_what_is_missing_is_asked_for_again_and_then_given_up() -> None:
     for n in range(2, MAX_TRIES + 2):
         missing.due(now=RETRY_S * n * 1.01)
     assert len(missing) == 0
+
+
+@pytest.mark.parametrize(("way_s", "retry_s"), [(0.001, MIN_RETRY_S), (0.1, 0.15), (5, MAX_RETRY_S)])
+def test_how_long_the_way_is_says_when_to_ask_again(way_s: float, retry_s: float) -> None:
+    missing = Missing()
+    now = 0.0
+    for number in range(0, 100, 2):
+        missing.arrived(number, now=now)
+        missing.due(now=now)
+        missing.arrived(number - 1, now=now + way_s)
+        now += 10
+    assert missing.retry_s == pytest.approx(retry_s) and missing.next_at() is None
+    missing.arrived(101, now=now)
+    assert missing.next_at() == now and missing.due(now=now) == [99, 100]
+    assert missing.next_at() == pytest.approx(now + retry_s)
+    assert missing.due(now=now + retry_s * 0.99) == [] and missing.due(now=now + retry_s * 1.01) == [99, 100]
+    # An answer to one of two questions says nothing of the way.
+    missing.arrived(99, now=now + retry_s * 1.02)
+    assert missing.retry_s == pytest.approx(retry_s)
+
+
+def test_numbers_that_begin_anew_are_looked_after_too() -> None:
+    missing = Missing()
+    missing.arrived(70_000, now=0)
+    missing.arrived(70_002, now=0)
+    missing.arrived(12, now=1)
+    missing.arrived(14, now=1)
+    assert missing.due(now=1) == [13]
 
 
 def test_a_torn_connection_asks_for_a_keyframe_instead() -> None:

@@ -1,12 +1,12 @@
 """One viewer against a stream of made-up frames: what it is sent, what it is sent again, and what it misses."""
 
 import asyncio
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
 from media.relay import rtp
+from media.relay.keyframes import PAUSES_S
 from media.relay.rtp import Feedback, Packet
 from media.relay.stream import HISTORY, Frame, Stream
 from media.relay.tests.cameras import until
@@ -127,11 +127,31 @@ async def test_one_that_cannot_keep_up_goes_on_at_a_keyframe_and_sees_no_gap(sce
     scene.link.is_stuck = True
     scene.play(MAX_LAG // PACKETS + 2 * GROUP)
     await asyncio.sleep(0.02)
-    assert scene.viewer.drops >= 1 and scene.asked >= 1
+    assert scene.viewer.drops >= 1
+    assert scene.asked == 0, "a keyframe that it was not sent is kept"
     assert len(scene.pictures) == PACKETS, "nothing waits in memory for it"
     scene.link.is_stuck = False
     scene.play(2 * GROUP)
     await caught_up(scene, PACKETS + GROUP * PACKETS)
+    assert in_row(scene.pictures)
+    assert scene.pictures[PACKETS].payload[:1] == b"\x65"
+    scene.viewer.close()
+
+
+async def test_one_that_cannot_keep_up_asks_where_no_later_keyframe_is_kept(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.GROUP", HISTORY)
+    scene.play(1)
+    scene.viewer.begin(scene.link)
+    await caught_up(scene, PACKETS)
+    scene.link.is_stuck = True
+    scene.play(MAX_LAG // PACKETS + 2)
+    assert scene.viewer.drops == 1 and scene.asked == 1
+    scene.link.is_stuck = False
+    scene.count = GROUP
+    scene.play(2)
+    await caught_up(scene, 3 * PACKETS)
     assert in_row(scene.pictures)
     assert scene.pictures[PACKETS].payload[:1] == b"\x65"
     scene.viewer.close()
@@ -224,10 +244,17 @@ async def test_reports_count_what_was_sent(scene: Scene) -> None:
     scene.viewer.close()
 
 
-def test_a_keyframe_request_is_passed_on(scene: Scene) -> None:
-    ask: Callable[[Feedback], None] = lambda said: scene.viewer.feedback(said, now=1.0)  # noqa: E731
-    ask(Feedback([], True, 30))
+async def test_a_keyframe_request_is_passed_on_at_once_and_one_of_a_viewer_that_is_gone_never(
+    scene: Scene,
+) -> None:
+    said = Feedback([], True, 30)
+    scene.viewer.feedback(said, now=1.0)
     assert scene.asked == 1 and scene.viewer.fraction_lost == 30
+    scene.viewer.feedback(said, now=1.1)
+    scene.viewer.close()
+    scene.viewer.feedback(said, now=1.2)
+    await asyncio.sleep(PAUSES_S[0] + 0.1)
+    assert scene.asked == 1
 
 
 def test_the_history_holds_more_than_a_viewer_may_lag() -> None:

@@ -15,6 +15,7 @@ from events.words import title_of
 from onboarding.own_address import Unreachable, portal_address, unexpected
 from onboarding.test_events import (
     EVENT_TYPE,
+    STORED_WITHIN_S,
     Deaf,
     NoKey,
     find_event,
@@ -25,8 +26,6 @@ from onboarding.test_events import (
     wait_for_frame,
 )
 from portal.walls import tenant_scope
-
-STORED_WITHIN_S = 5.0
 
 
 class Command(BaseCommand):
