@@ -56,6 +56,17 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+def press_at_ring(page: Page, *buttons: str) -> None:
+    """Have things happen on a home's page in the sandbox, whose buttons send forms.
+
+    Each answer is waited for: Chromium forgets to close a page in which a navigation is just being committed, and
+    `page.close()` then waits for ever (Chromium issue 536385539).
+    """
+    for button in buttons:
+        with page.expect_navigation():
+            page.get_by_test_id(button).click()
+
+
 @pytest.fixture
 def take_pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Page, str], None]:
     """Write a page's screenshots: desktop and phone, light and dark; to docs/images with `--screenshots`."""

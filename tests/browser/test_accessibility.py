@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import DESKTOP, PHONE
+from tests.browser.conftest import DESKTOP, PHONE, press_at_ring
 from tests.browser.test_journey import sign_in
 from tests.browser.test_people import create_account, share_in_the_ring_app
 from tests.support.installation import Installation
@@ -76,8 +76,9 @@ def test_axe_finds_nothing(installed: Installation, chromium: Browser, look: Loo
     at_ring = ada.context.new_page()
     at_ring.goto(f"{installed.sandbox.url}/home/ada")
     look(at_ring, "sandbox, a home")
-    for button in ("press-front-door", "motion-human-driveway", "motion-animal-garden", "open-patio-door"):
-        at_ring.get_by_test_id(button).click()
+    press_at_ring(
+        at_ring, "press-front-door", "motion-human-driveway", "motion-animal-garden", "open-patio-door"
+    )
     at_ring.close()
     expect(ada.locator("[data-event]").filter(has_text="Driveway").first).to_be_visible()
     for path in ("", "devices/", "settings/", "settings/data/", "settings/data/delete/", "clips/"):

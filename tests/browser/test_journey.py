@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Response, expect
 
+from tests.browser.conftest import press_at_ring
 from tests.support.installation import PASSWORD, Installation
 from tests.support.portal_process import wait_for
 from tests.support.signin import six_digits
@@ -78,17 +79,18 @@ def test_customer_links_a_home_sees_the_doorbell_watches_live_and_keeps_a_clip(
     sandbox = context.new_page()
     sandbox.goto(f"{installed.sandbox.url}/home/ada")
     page.bring_to_front()
-    sandbox.get_by_test_id("press-front-door").click(no_wait_after=True)
-    expect(page.get_by_text(DOORBELL).first).to_be_visible(timeout=1_000)
+    with sandbox.expect_navigation():
+        sandbox.get_by_test_id("press-front-door").click(no_wait_after=True)
+        expect(page.get_by_text(DOORBELL).first).to_be_visible(timeout=1_000)
 
     # A few more things happen, so that the pages have something to show.
-    for button in (
+    press_at_ring(
+        sandbox,
         "motion-human-driveway",
         "motion-vehicle-driveway",
         "motion-animal-garden",
         "open-patio-door",
-    ):
-        sandbox.get_by_test_id(button).click()
+    )
     sandbox.close()
     expect(page.get_by_text("Driveway").first).to_be_visible()
 

@@ -59,12 +59,12 @@ def _digit(digit: str, size: int) -> tuple[Image.Image, tuple[int, int]]:
 
 def _digit_at(grey: Image.Image, x: float, top: int, size: int) -> str:
     cell = (round(x), top, round(x + _digit_width(size)), top + size + 4)
-    seen = list(grey.crop(cell).getdata())
+    seen = list(grey.crop(cell).tobytes())
 
     def likeness(digit: str) -> float:
         drawn, place = _digit(digit, size)
         expected = Image.new("L", (cell[2] - cell[0], cell[3] - cell[1]), 0)
         expected.paste(drawn, place)
-        return correlation(seen, list(expected.getdata()))
+        return correlation(seen, list(expected.tobytes()))
 
     return max("0123456789", key=likeness)
