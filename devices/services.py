@@ -93,8 +93,8 @@ def sync_device(*, account: RingAccount, client: RingClient, ring_id: str, now: 
 
 
 def _look_of(device: Device) -> tuple[object, ...]:
-    """What a list of devices shows of it that no event tells."""
-    return device.removed_at is None, device.name, device.kind, device.has_video
+    """What a list of devices shows of it. (The battery's figure is not worth a look of every open page.)"""
+    return device.removed_at is None, device.name, device.kind, device.has_video, device.online
 
 
 def _stamps(account: RingAccount) -> Stamps:
@@ -167,6 +167,7 @@ def record_connectivity(*, device: Device, online: bool, at: datetime) -> bool:
     """
     with transaction.atomic():
         rows = Device.objects.filter(pk=device.pk)
+        was_online = rows.values_list("online", flat=True).get()
         is_news = bool(
             rows.filter(Q(online_changed_at__isnull=True) | Q(online_changed_at__lt=at)).update(
                 online=online, online_changed_at=at
@@ -175,6 +176,9 @@ def record_connectivity(*, device: Device, online: bool, at: datetime) -> bool:
         device.refresh_from_db(fields=["online", "online_changed_at"])
         if is_news and not online:
             signals.device_offline.send(sender=Device, device=device)
+        if is_news and online != was_online:
+            # The event itself was shown when it came in, before its effect.
+            signals.inventory_changed.send(sender=RingAccount, account=device.ring_account)
     return is_news
 
 

@@ -19,7 +19,7 @@ device_removed = Signal()
 """The device is not shared with us any more: whatever uses it must end."""
 
 inventory_changed = Signal()
-"""A list of devices looks different now: one came, went, came back or is called otherwise, or Ring answered the first time.
+"""A list of devices looks different now: one came, went, is called otherwise, is online or not, or Ring answered the first time.
 
 Sent with `account`, once for all that one answer changed.
 """

@@ -20,7 +20,7 @@ from accounts.models import Membership, User
 from devices.grants import Capability
 from devices.models import Device
 from devices.sharing import shareable
-from media.live import close_upstream, end_sessions
+from media.live import end_sessions
 from media.models import LiveSession, Screen
 from portal.walls import across_tenants
 
@@ -69,16 +69,13 @@ def make_screen(
 
 
 def revoke(*, screen: Screen, by: User, now: datetime) -> None:
-    """End a link and every picture it shows: Ring is told before this returns. Twice does no harm."""
+    """End a link and every picture it shows; the sweep tells Ring, of all of them side by side. Twice does no harm."""
     with transaction.atomic():
         if not Screen.objects.filter(pk=screen.pk, revoked_at__isnull=True).update(revoked_at=now):
             return
         audit(tenant=screen.tenant, actor=by, action="screen.revoked", subject=f"screen {screen.public_id}")
-    running = LiveSession.objects.for_tenant(screen.tenant_id).open().filter(screen=screen)
-    ids = list(running.values_list("pk", flat=True))
-    end_sessions(running, reason=LiveSession.EndReason.ACCESS, now=now)
-    for session_id in ids:
-        close_upstream(session_id)
+        running = LiveSession.objects.for_tenant(screen.tenant_id).open().filter(screen=screen)
+        end_sessions(running, reason=LiveSession.EndReason.ACCESS, now=now)
 
 
 def find_screen(*, tenant_slug: str, token: str, now: datetime) -> Screen | None:

@@ -17,7 +17,7 @@ from aiortc.contrib.media import MediaRelay
 from bench.live.film import camera_process
 from bench.live.viewers import Viewer
 from media.relay import wire
-from media.relay.camera import Camera as RelayedCamera
+from media.relay.hub import Relay as HubOfCameras
 from media.relay.terms import Lease, Network, UpstreamRefused
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -159,15 +159,12 @@ type _Running = tuple[Callable[[str], Awaitable[str]], Callable[[], Awaitable[No
 
 
 async def _ours(ring: _Ring, *, fast: bool) -> _Running:
-    network = Network(on_loopback=True, use_fast_path=fast)
-    relayed = RelayedCamera("bench", upstreams=ring, network=network, on_end=lambda _: None)
+    relayed = HubOfCameras(upstreams=ring, network=Network(on_loopback=True, use_fast_path=fast))
     numbers = count()
-
-    async def end() -> None:
-        relayed.end("closed")
-        await relayed.closed()
-
-    return (lambda offer: relayed.join(next(numbers), offer)), end
+    return (
+        lambda offer: relayed.answer("bench", viewer_id=next(numbers), offer_sdp=offer),
+        lambda: asyncio.to_thread(relayed.close),
+    )
 
 
 async def _media_relay(camera: Connection) -> _Running:

@@ -1,5 +1,6 @@
 """The inventory follows Ring: what comes, what stays, what goes, and who wins when news and list disagree."""
 
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
@@ -110,7 +111,9 @@ def test_lists_that_look_different_are_announced_once_for_each_answer_and_no_oth
     nothing_but_the_battery = ring_list()
     one(nothing_but_the_battery, "Front Door")["data"]["attributes"]["name"] = "Porch"
     included(nothing_but_the_battery, "Driveway", "status")["power"] = {"battery_percent": 3}
-    ring_lists(ring_list(), ring_list(), renamed, nothing_but_the_battery)
+    offline = deepcopy(nothing_but_the_battery)
+    included(offline, "Porch", "status")["online"] = False
+    ring_lists(ring_list(), ring_list(), renamed, nothing_but_the_battery, offline)
 
     def announced(when: datetime) -> int:
         with received(signals.inventory_changed) as calls:
@@ -121,6 +124,7 @@ def test_lists_that_look_different_are_announced_once_for_each_answer_and_no_oth
     assert announced(NOW + MINUTE) == 0
     assert announced(NOW + 2 * MINUTE) == 1
     assert announced(NOW + 3 * MINUTE) == 0
+    assert announced(NOW + 4 * MINUTE) == 1
 
 
 def test_first_answer_is_announced_though_ring_names_no_device(account, ring_lists):
@@ -362,6 +366,21 @@ def test_going_offline_is_announced_once_and_only_when_it_is_news(account, ring_
         services.record_connectivity(device=door, online=False, at=NOW - timedelta(days=1))
 
     assert len(calls) == 1
+
+
+def test_open_pages_look_again_whenever_a_device_goes_off_or_on(account, ring_lists):
+    ring_lists(ring_list())
+    sync(account)
+    door = device(account, "Front Door")
+
+    with received(signals.inventory_changed) as calls:
+        services.record_connectivity(device=door, online=False, at=NOW + MINUTE)
+        services.record_connectivity(device=door, online=False, at=NOW + 2 * MINUTE)
+        services.record_connectivity(device=door, online=True, at=NOW + MINUTE)
+        assert len(calls) == 1
+        services.record_connectivity(device=door, online=True, at=NOW + 3 * MINUTE)
+
+    assert [call["account"] for call in calls] == [account, account]
 
 
 def test_the_status_of_a_sync_is_taken_and_going_offline_announced(account, ring_lists):

@@ -176,12 +176,14 @@ def test_a_screen_cannot_touch_the_session_of_somebody_else(cast: TenantCast, ri
     assert LiveSession.objects.open().count() == 1
 
 
-def test_revoking_ends_the_link_and_its_pictures_at_ring_at_once(cast: TenantCast, ring: ScriptedServer):
+@pytest.mark.django_db(transaction=True)
+def test_revoking_ends_the_link_and_its_pictures(cast: TenantCast, ring: ScriptedServer):
     screen, token = make(cast, cast.ada)
     browser = open_link(cast, token)
     address = watch(cast, browser, ring)
 
     signed_in(cast.ada).post(reverse("media:revoke_screen", args=[cast.tenant.slug, screen.public_id]))
+    sweep()
 
     assert [request.method for request in ring.received] == ["POST", "DELETE"]
     assert LiveSession.objects.get().end_reason == LiveSession.EndReason.ACCESS

@@ -65,7 +65,7 @@ class Received:
 
 
 class ScriptedServer:
-    """Answers each (method, path) with its replies in order; what is not scripted gets 599 and is remembered."""
+    """Answers each (method, path) with its replies in order; what is not scripted gets 418, which no client asks again, and is remembered."""
 
     def __init__(self, httpd: ThreadingHTTPServer) -> None:
         self.url = f"http://127.0.0.1:{httpd.server_port}"
@@ -79,7 +79,7 @@ class ScriptedServer:
     def take(self, request: Received) -> Reply:
         self.received.append(request)
         replies = self._replies[request.method, request.path]
-        return replies.popleft() if replies else Reply(599)
+        return replies.popleft() if replies else Reply(418)
 
 
 class _Handler(BaseHTTPRequestHandler):
