@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from django.conf import LazySettings
+from django.conf import LazySettings, settings
 from django.core.cache import cache
 from django.core.management import call_command
+from django.test import override_settings
 
 import pytest
 
@@ -51,18 +52,32 @@ def _every_tenant_in_scope() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_redis_corner(worker_id: str) -> Iterator[None]:
+    """
+    Parallel test processes have databases of their own; give each a database of the one Redis, too.
+
+    Once for all its tests: a cache that each made anew would leave its connection open.
+    """
+    redis_url = os.environ.get("REDIS_URL")
+    if not redis_url:
+        yield
+        return
+    server, _, _ = redis_url.rpartition("/")
+    number = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
+    own = f"{server}/{number}"
+    layer, caches = settings.CHANNEL_LAYERS["default"], settings.CACHES["default"]
+    # Redis' channels are shared by all its databases: they need a prefix.
+    config = {**layer["CONFIG"], "hosts": [own], "prefix": f"test-{worker_id}"}
+    with override_settings(
+        CHANNEL_LAYERS={"default": {**layer, "CONFIG": config}},
+        CACHES={"default": {**caches, "LOCATION": own}},
+    ):
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _own_redis_corner(settings: LazySettings, worker_id: str) -> None:
-    """Parallel test processes have databases of their own; give each a database of the one Redis, too."""
-    if redis_url := os.environ.get("REDIS_URL"):
-        server, _, _ = redis_url.rpartition("/")
-        number = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
-        own = f"{server}/{number}"
-        layer = settings.CHANNEL_LAYERS["default"]
-        # Redis' channels are shared by all its databases: they need a prefix.
-        config = {**layer["CONFIG"], "hosts": [own], "prefix": f"test-{worker_id}"}
-        settings.CHANNEL_LAYERS = {"default": {**layer, "CONFIG": config}}
-        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": own}}
+def _empty_cache() -> None:
     cache.clear()
 
 

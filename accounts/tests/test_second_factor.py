@@ -19,7 +19,7 @@ from accounts.tests.conftest import Linking
 from accounts.tests.scripted_ring import ScriptedRing
 from events.admission import find_visitor, still_admitted
 from tests.support.cast import NOW, PASSWORD, make_membership, make_tenant, make_user
-from tests.support.signin import add_authenticator_app, confirm_again, sign_in, six_digits
+from tests.support.signin import add_authenticator_app, confirm_again, post_code, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -110,7 +110,7 @@ def test_the_first_factor_signs_out_whoever_has_only_the_password(acme: Tenant):
     confirm_again(own)
     page = own.get(reverse("mfa_activate_totp"))
     secret = page.context["form"].secret
-    assert own.post(reverse("mfa_activate_totp"), {"code": six_digits(secret)}).status_code == 302
+    assert post_code(own, reverse("mfa_activate_totp"), secret).status_code == 302
     assert thief.get(HOME).status_code == 302
     assert own.get(HOME).status_code == 200
 
@@ -144,7 +144,7 @@ def test_who_is_led_to_set_up_an_app_comes_back_to_the_page_they_wanted(acme: Te
     confirm_again(client)
     client.get(reverse("mfa_activate_totp"))
     secret = client.session["mfa.totp.secret"]
-    done = client.post(reverse("mfa_activate_totp"), {"code": six_digits(secret)}, follow=True)
+    done = client.get(post_code(client, reverse("mfa_activate_totp"), secret)["Location"], follow=True)
 
     assert "Go on where you were" in done.content.decode()
     assert client.get(SETUP)["Location"] == "/t/acme/events/?q=door"
@@ -348,7 +348,7 @@ def test_staff_without_a_factor_are_led_to_set_one_up_and_back(staff: User):
     assert page.redirect_chain[-1][0] == SETUP and "administration asks" in page.content.decode()
     confirm_again(client)
     client.get(reverse("mfa_activate_totp"))
-    client.post(reverse("mfa_activate_totp"), {"code": six_digits(client.session["mfa.totp.secret"])})
+    post_code(client, reverse("mfa_activate_totp"), client.session["mfa.totp.secret"])
 
     assert client.get(SETUP)["Location"] == ADMIN
     assert client.get(ADMIN).status_code == 200
@@ -364,7 +364,7 @@ def test_a_session_opened_by_password_alone_does_not_open_the_admin(staff: User)
 
     proof = answer.redirect_chain[-1][0]
     assert proof.startswith(reverse("mfa_reauthenticate"))
-    done = client.post(reverse("mfa_reauthenticate"), {"code": six_digits(secret), "next": ADMIN})
+    done = post_code(client, reverse("mfa_reauthenticate"), secret, next=ADMIN)
     assert done["Location"] == ADMIN
     assert client.get(ADMIN).status_code == 200
 

@@ -33,17 +33,17 @@ def sign_in(
     answer: Any = client.post(address, {"login": user.email, "password": password, "next": next})
     if secret:
         assert answer["Location"] == reverse("mfa_authenticate"), "No second step was asked for"
-        answer = _post_code(client, answer["Location"], secret)
+        answer = post_code(client, answer["Location"], secret)
     assert answer.status_code == 302, answer.content.decode()
     assert client.session.get("_auth_user_id") == str(user.pk)
 
 
-def _post_code(client: Client, address: str, secret: str) -> Any:
-    """Enter the six digits; once more when they changed on the way."""
+def post_code(client: Client, address: str, secret: str, **more: str) -> Any:
+    """Enter the six digits, and `more` fields; once more when they changed on the way."""
     code = six_digits(secret)
-    answer = client.post(address, {"code": code})
+    answer = client.post(address, {"code": code, **more})
     if answer.status_code == 200 and code != (newer := six_digits(secret)):
-        answer = client.post(address, {"code": newer})
+        answer = client.post(address, {"code": newer, **more})
     return answer
 
 
