@@ -169,7 +169,7 @@ if ENV.redis_url:
         }
     }
     CACHES: dict[str, Any] = {
-        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": ENV.redis_url}
+        "default": {"BACKEND": "portal.redis_cache.SharedRedisCache", "LOCATION": ENV.redis_url}
     }
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
