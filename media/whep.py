@@ -151,7 +151,8 @@ def session_resource(request: ViewerRequest, tenant: str, device: UUID, session:
     """
     DELETE ends a session (so does POST, for a page that can only send a beacon); HEAD and GET tell whether it is open.
 
-    Only for whoever opened it. A session that is over is 404, with the reason in `Session-End`.
+    Only for whoever opened it. A session that is over is 404, with the reason in `Session-End`; to end one's own session
+    twice is 200: a player that closes its peer connection has said so by DTLS already, and its DELETE may come second.
     """
     return answer_session(request, _find_session(request, device, session))
 
@@ -163,13 +164,10 @@ def answer_session(request: ViewerRequest, row: LiveSession) -> HttpResponse:
         return HttpResponse(status=HTTPStatus.NO_CONTENT, headers=allow)
     if request.method not in {"DELETE", "POST", "PATCH", "GET", "HEAD"}:
         return problem(HTTPStatus.METHOD_NOT_ALLOWED, "method", "End the session by DELETE.", headers=allow)
+    if request.method in {"DELETE", "POST"} and row.end_reason == LiveSession.EndReason.CLOSED:
+        return _ended()
     if row.ended_at is not None:
-        return problem(
-            HTTPStatus.NOT_FOUND,
-            row.end_reason,
-            f"This session is over: {row.get_end_reason_display()}.",
-            headers={"Session-End": row.end_reason},
-        )
+        return _over(row)
     if request.method in {"GET", "HEAD"}:
         headers = {"ETag": _etag(row), "Cache-Control": "no-store", "Live-Path": _path_of(row)}
         if relaying.should_move(row):
@@ -180,7 +178,7 @@ def answer_session(request: ViewerRequest, row: LiveSession) -> HttpResponse:
     if request.method == "PATCH":
         return _patch(request, row)
     relaying.end_viewing(session=row, reason=LiveSession.EndReason.CLOSED, now=timezone.now())
-    return HttpResponse(status=HTTPStatus.OK, headers={"Cache-Control": "no-store"})
+    return _ended()
 
 
 @for_players_anywhere
@@ -201,12 +199,7 @@ def answer_more(request: ViewerRequest, row: LiveSession) -> HttpResponse:
             HTTPStatus.METHOD_NOT_ALLOWED, "method", "Keep watching by a POST.", headers={"Allow": "POST"}
         )
     if row.ended_at is not None:
-        return problem(
-            HTTPStatus.NOT_FOUND,
-            row.end_reason,
-            f"This session is over: {row.get_end_reason_display()}.",
-            headers={"Session-End": row.end_reason},
-        )
+        return _over(row)
     try:
         left_s = relaying.keep_watching(row, now=timezone.now())
     except NotRelayed:
@@ -219,6 +212,19 @@ def answer_more(request: ViewerRequest, row: LiveSession) -> HttpResponse:
         return _refused(error)
     return HttpResponse(
         status=HTTPStatus.NO_CONTENT, headers={"Session-Cap": str(left_s), "Cache-Control": "no-store"}
+    )
+
+
+def _ended() -> HttpResponse:
+    return HttpResponse(status=HTTPStatus.OK, headers={"Cache-Control": "no-store"})
+
+
+def _over(row: LiveSession) -> HttpResponse:
+    return problem(
+        HTTPStatus.NOT_FOUND,
+        row.end_reason,
+        f"This session is over: {row.get_end_reason_display()}.",
+        headers={"Session-End": row.end_reason},
     )
 
 

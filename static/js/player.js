@@ -72,7 +72,7 @@ class Session {
     this.url = null;
     this.startedAt = 0;
     this.lastFrameAt = 0;
-    this.closed = false;
+    this.gone = new AbortController();
     this.servers = servers;
     this.peer = new RTCPeerConnection({ iceServers: servers.known, bundlePolicy: "max-bundle" });
     this.video = document.createElement("video");
@@ -207,6 +207,10 @@ class Session {
     }
   }
 
+  get closed() {
+    return this.gone.signal.aborted;
+  }
+
   get leftS() {
     return this.capS - (performance.now() - this.startedAt) / 1000;
   }
@@ -224,7 +228,8 @@ class Session {
   /** Why the server says it is over; null while it is open, undefined where the server cannot be asked. */
   async ending() {
     try {
-      const response = await fetch(this.url, { method: "HEAD", redirect: "error", signal: AbortSignal.timeout(ASK_MS) });
+      const signal = AbortSignal.any([this.gone.signal, AbortSignal.timeout(ASK_MS)]);
+      const response = await fetch(this.url, { method: "HEAD", redirect: "error", signal });
       this.shouldMove = response.headers.get("Better-Path") === "relay";
       if (response.status === 404) return response.headers.get("Session-End") ?? "lost";
       return response.ok ? null : undefined;
@@ -235,7 +240,8 @@ class Session {
 
   close() {
     if (this.closed) return;
-    this.closed = true;
+    // What is being asked about it is answered by this.
+    this.gone.abort();
     this.hold?.stop();
     this.peer.close();
     this.video.srcObject = null;

@@ -347,11 +347,11 @@ def test_what_is_stopped_before_it_was_asked_for_never_reaches_ring(world: World
     before = sessions_at_ring(world, "driveway")
 
     page.get_by_role("button", name="Watch live").click()
-    page.wait_for_function("window.gathering === 1")
+    page.wait_for_function("() => window.gathering === 1")
     page.get_by_role("button", name="Stop").click()
     page.clock.run_for(1_500)
     page.get_by_role("button", name="Watch again").click()
-    page.wait_for_function("window.gathering === 2")
+    page.wait_for_function("() => window.gathering === 2")
     page.clock.run_for(1_500)
 
     expect(page.locator(LIVE)).to_be_visible()
