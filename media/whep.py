@@ -216,7 +216,8 @@ def answer_more(request: ViewerRequest, row: LiveSession) -> HttpResponse:
 
 
 def _ended() -> HttpResponse:
-    return HttpResponse(status=HTTPStatus.OK, headers={"Cache-Control": "no-store"})
+    headers = {"Cache-Control": "no-store", "Session-End": LiveSession.EndReason.CLOSED.value}
+    return HttpResponse(status=HTTPStatus.OK, headers=headers)
 
 
 def _over(row: LiveSession) -> HttpResponse:

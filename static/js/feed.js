@@ -395,7 +395,12 @@ class List {
     const answer = await fetch(this.root.dataset.feedRows, { redirect: "error" });
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // Somebody may have come to the list meanwhile.
+    this.lookLater = this.isInUse();
+    if (this.lookLater) return;
     for (const fresh of page.querySelectorAll("[data-event]")) {
+      // It came by the socket meanwhile, and is about to be put in.
+      if (this.waiting.some((event) => event.id === fresh.dataset.event)) continue;
       const row = document.adoptNode(fresh);
       const old = this.rowOf(row.dataset.event);
       if (!old) this.place(row);

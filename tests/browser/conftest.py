@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.installation import Installation, installation
 
@@ -27,6 +27,9 @@ PICTURES_ARE_THERE = """() => document.fonts.status === "loaded" && Array.from(d
   const box = image.getBoundingClientRect();
   return image.complete || box.bottom < 0 || box.top > window.innerHeight || !box.width;
 })"""
+# As long as what pages are given to act (`set_default_timeout`). How fast the machine is says nothing about the page; a
+# test of a promise in seconds names them itself.
+expect.set_options(timeout=20_000)
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 

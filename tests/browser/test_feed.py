@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from events.tests.conftest import body_of
 from events.tests.test_server import post
@@ -274,6 +274,28 @@ def test_pictures_come_to_rows_without_a_reload_and_not_under_the_pointer(
     expect(page.locator("#event-picture img")).to_be_visible()
     for each in (page, home):
         each.context.close()
+
+
+def test_what_comes_while_the_page_asks_for_its_rows_is_put_in_once(world: World, chromium: Browser) -> None:
+    page = open_feed(world, chromium, ADA, has_clock=True)
+    page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
+
+    def answer_late(route: Route) -> None:
+        world.tell("button_press", "Front Door", "asked-for", at=datetime.now(UTC))
+        page.wait_for_function("() => window.heard.length === 1")
+        answer = route.fetch()
+        assert page.evaluate("window.heardIds[0]") in answer.text()
+        route.fulfill(response=answer)
+
+    page.route("**/events/rows/**", answer_late)
+    page.evaluate("document.dispatchEvent(new CustomEvent('portal:changed'))")
+    with page.expect_response(lambda response: "/events/rows/" in response.url):
+        page.clock.run_for(2_000)
+    page.clock.run_for(2_000)
+
+    expect(page.locator(f'[data-event="{page.evaluate("window.heardIds[0]")}"]')).to_have_count(1)
+    assert order_of(page)
+    page.context.close()
 
 
 def test_home_draws_its_tiles_again_when_the_pointer_has_left_them(world: World, chromium: Browser) -> None:
