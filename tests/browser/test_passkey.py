@@ -3,12 +3,13 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, CDPSession, Page, expect
+from playwright.sync_api import Browser, CDPSession, Page, Route, expect
 
 from tests.support.installation import PASSWORD, Installation
 
 pytestmark = pytest.mark.browser
 
+ALLAUTHS_SCRIPT = re.compile(r"/mfa/js/webauthn(\.\w+)?\.js")
 EMAIL = "owner@acme.example"
 
 
@@ -68,8 +69,16 @@ def test_a_passkey_is_set_up_and_then_opens_the_account_alone(
     page.get_by_role("main").get_by_role("button", name="Sign out").click()
     link = installed.sandbox.control("POST", "/link", {"client_id": "acme-client", "account": "ben"})
     page.goto(link["redirect_url"].replace("127.0.0.1", "localhost"))
+    by_passkey = page.get_by_role("button", name="Sign in with a passkey")
+
+    def come_late(script: Route) -> None:
+        # A press now would send the form without a passkey, and be told that it was refused.
+        expect(by_passkey).to_be_disabled()
+        script.continue_()
+
+    page.route(ALLAUTHS_SCRIPT, come_late)
     page.get_by_role("main").get_by_role("link", name="Sign in").click()
-    page.get_by_role("button", name="Sign in with a passkey").click()
+    by_passkey.click()
     page.get_by_role("button", name="Link Ring account").click()
     page.wait_for_url(re.compile("/t/acme/linked/"))
     expect(page.get_by_role("heading", level=1)).to_contain_text("linked")
