@@ -287,7 +287,7 @@ def test_what_comes_while_the_page_asks_for_its_rows_is_put_in_once(world: World
         assert page.evaluate("window.heardIds[0]") in answer.text()
         route.fulfill(response=answer)
 
-    page.route("**/events/rows/**", answer_late)
+    page.route("**/events/rows/**", answer_late, times=1)
     page.evaluate("document.dispatchEvent(new CustomEvent('portal:changed'))")
     with page.expect_response(lambda response: "/events/rows/" in response.url):
         page.clock.run_for(2_000)
